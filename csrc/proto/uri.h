@@ -1,0 +1,35 @@
+/* uri.h -- request targets and percent-encoding (RFC 3986).
+ *
+ * Decoding is what urllib.parse documents: "%XX" becomes a byte, a '%' without two
+ * hexadecimal digits stands for itself, and '+' is a space only where the caller says
+ * so. Text decoding (UTF-8, latin-1) is the caller's.
+ *
+ * Layer: proto. Threads: any; pure functions.
+ */
+#ifndef FL_PROTO_URI_H
+#define FL_PROTO_URI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/span.h"
+
+/* Splits at the first '?': *query gets what follows it, or {NULL, 0} when there is
+ * none. */
+void fl_uri_split(fl_span target, fl_span *path, fl_span *query);
+
+/* Whether decoding would change anything. */
+bool fl_percent_any(fl_span s, bool plus);
+
+/* Decodes to dst (room for s.n bytes; may be s.p itself); returns the length. */
+size_t fl_percent_decode(char *dst, fl_span s, bool plus);
+
+/* How many bytes fl_percent_encode would write. */
+size_t fl_percent_size(fl_span s, fl_span safe, bool plus);
+
+/* Encodes all but unreserved bytes and those in `safe` as %XX with capitals, SP as '+'
+ * when plus. dst has room for fl_percent_size bytes (at most 3 * s.n) and is not s.p.
+ * Returns the length. */
+size_t fl_percent_encode(char *dst, fl_span s, fl_span safe, bool plus);
+
+#endif
