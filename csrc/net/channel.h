@@ -1,45 +1,59 @@
-/* channel.h -- one non-blocking descriptor: what was read and not yet taken, what was written and not yet sent.
+/* channel.h -- one non-blocking descriptor: what was read and not yet taken, what
+ * was written and not yet sent.
  *
  *      descriptor --recv--> [ kept tail | loop's receive buffer ] --data()--> consumer
  *      descriptor --recv--> memory of the consumer (buffer(), filled())
  *      descriptor <--send-- [ queue of chunks ] <--FlChannel_Write-- anybody
  *
- * A channel is embedded in its owner (an IOStream, a transport) and lives as long as that object. `io` says how bytes
- * move (a socket's recv and send, a pipe's, Python methods of a subclass, TLS); nobody above this file can tell.
- * Above the channel stand two listeners: the **owner**, fixed by FlChannel_Init, which is told of progress of
- * writes and of the end; and the **consumer**, which may change during life (IOStream's own reads, then an HTTP
- * connection, then a WebSocket) and takes the bytes.
+ * A channel is embedded in its owner (an IOStream, a transport) and lives as long as
+ * that object. `io` says how bytes move (a socket's recv and send, a pipe's, Python
+ * methods of a subclass, TLS); nobody above this file can tell. Above the channel
+ * stand two listeners: the **owner**, fixed by FlChannel_Init, which is told of
+ * progress of writes and of the end; and the **consumer**, which may change during
+ * life (IOStream's own reads, then an HTTP connection, then a WebSocket) and takes
+ * the bytes.
  *
  * How long things live
- *   - While something is awaited of the kernel (reading wanted, bytes queued, a connect under way) the channel
- *     holds one reference to its owner. Otherwise none: an idle stream that nobody refers to is collected, and
- *     FlChannel_Clear in its dealloc closes the descriptor.
- *   - The consumer is borrowed. It must call FlChannel_SetConsumer(ch, NULL, NULL) before it dies.
- *   - The channel holds its owner, not its consumer, during every op: an op that may drop its consumer's last
- *     reference takes one of its own first.
+ *   - While something is awaited of the kernel (reading wanted, bytes queued, a
+ *     connect under way) the channel holds one reference to its owner. Otherwise
+ *     none: an idle stream that nobody refers to is collected, and FlChannel_Clear in
+ *     its dealloc closes the descriptor.
+ *   - The consumer is borrowed. It must call FlChannel_SetConsumer(ch, NULL, NULL)
+ *     before it dies.
+ *   - The channel holds its owner, not its consumer, during every op: an op that may
+ *     drop its consumer's last reference takes one of its own first.
  *
- * Re-entry: inside ANY op the consumer may write, close, detach, replace the consumer or drop the owner
- *   - Ops of one channel never nest: what is received, resumed or closed inside an op is delivered after it
- *     returned. `closed` comes from the loop, in a later callback, exactly once.
- *   - After an op the channel re-reads everything: closed? another consumer? still wanted?
- *   - Inside data() the bytes in hand belong to the channel. FlChannel_Took(ch, k) declares that the first k of this
- *     call are done with. A consumer that is about to run code which may put another consumer in its place (a
- *     handler that detaches) calls it first: FlChannel_SetConsumer then moves p[k..n) to the tail at once, the new
- *     consumer sees exactly those bytes, and data()'s own return value is ignored (return n or anything
- *     else that is not negative). Where no replacement happened the return value counts alone.
- *   - p stays readable until data() returns, whatever is called: closing and replacing consumers included.
- *   - FlChannel_Close inside an op: the rest of the bytes in hand is kept as the tail (an IOStream still answers reads
- *     from it), data() is not called again.
+ * Re-entry: inside ANY op the consumer may write, close, detach, replace the
+ * consumer or drop the owner
+ *   - Ops of one channel never nest: what is received, resumed or closed inside an op
+ *     is delivered after it returned. `closed` comes from the loop, in a later
+ *     callback, exactly once.
+ *   - After an op the channel re-reads everything: closed? another consumer? still
+ *     wanted?
+ *   - Inside data() the bytes in hand belong to the channel. FlChannel_Took(ch, k)
+ *     declares that the first k of this call are done with. A consumer that is about
+ *     to run code which may put another consumer in its place (a handler that
+ *     detaches) calls it first: FlChannel_SetConsumer then moves p[k..n) to the tail
+ *     at once, the new consumer sees exactly those bytes, and data()'s own return
+ *     value is ignored (return n or anything else that is not negative). Where no
+ *     replacement happened the return value counts alone.
+ *   - p stays readable until data() returns, whatever is called: closing and
+ *     replacing consumers included.
+ *   - FlChannel_Close inside an op: the rest of the bytes in hand is kept as the tail
+ *     (an IOStream still answers reads from it), data() is not called again.
  *
- * Reading is level-triggered. FlChannel_WantRead(ch, false) costs nothing; the descriptor is taken from epoll only if
- * an event comes that nobody wants. WantRead(true) never calls back from inside itself: bytes already in
- * the tail are handed out by FlChannel_Resume, at once and from inside that call, or by the next event.
+ * Reading is level-triggered. FlChannel_WantRead(ch, false) costs nothing; the
+ * descriptor is taken from epoll only if an event comes that nobody wants.
+ * WantRead(true) never calls back from inside itself: bytes already in the tail are
+ * handed out by FlChannel_Resume, at once and from inside that call, or by the next
+ * event.
  *
- * Writing: FlChannel_Write sends at once what the kernel takes and queues the rest, EPOLLOUT is watched only while
- * something is queued. A send that fails closes the channel with that error and the write still returns 0 (the
- * owner hears of it by `closed`); only misuse and lack of memory give -1.
- * FlChannel_Cork holds small writes back until the matching Uncork, so that the answers to
- * pipelined requests leave in one send; past FL_CORK_MOST queued bytes they are sent nevertheless.
+ * Writing: FlChannel_Write sends at once what the kernel takes and queues the rest,
+ * EPOLLOUT is watched only while something is queued. A send that fails closes the
+ * channel with that error and the write still returns 0 (the owner hears of it by
+ * `closed`); only misuse and lack of memory give -1. FlChannel_Cork holds small
+ * writes back until the matching Uncork, so that the answers to pipelined requests
+ * leave in one send; past FL_CORK_MOST queued bytes they are sent nevertheless.
  *
  * Layer: net. Threads: the loop's.
  */
@@ -58,49 +72,64 @@ typedef struct FlChannel FlChannel;
 
 /* The consumer of bytes. All ops escape. */
 typedef struct {
-    /* Bytes in order, the tail first. Gives how many were taken, 0..n, or -1 with an exception set: the channel is
-     * closed with it. What was not taken is kept; data() is called again, from the first byte not taken, when more
-     * has come or at FlChannel_Resume, not for what it has just left. */
+    /* Bytes in order, the tail first. Gives how many were taken, 0..n, or -1 with an
+     * exception set: the channel is closed with it. What was not taken is kept;
+     * data() is called again, from the first byte not taken, when more has come or
+     * at FlChannel_Resume, not for what it has just left. */
     Py_ssize_t (*data)(FlChannel *ch, const char *p, size_t n);
-    /* Optional. Where the next bytes should land: writes the room to *n and gives the memory, or NULL for the shared
-     * buffer and data(). Asked before each receive while the tail is empty. The memory stays valid until filled()
-     * or until the consumer is replaced; the channel never keeps it over a return to the loop. */
+    /* Optional. Where the next bytes should land: writes the room to *n and gives
+     * the memory, or NULL for the shared buffer and data(). Asked before each
+     * receive while the tail is empty. The memory stays valid until filled() or
+     * until the consumer is replaced; the channel never keeps it over a return to
+     * the loop. */
     char *(*buffer)(FlChannel *ch, size_t *n);
-    /* n bytes (> 0) stand in the memory of buffer(). 0, or -1 with an exception: close with it. */
+    /* n bytes (> 0) stand in the memory of buffer(). 0, or -1 with an exception:
+     * close with it. */
     int (*filled)(FlChannel *ch, size_t n);
-    /* The peer ended its sending side; everything before it was delivered (data() may have left a tail). 0, or -1 with
-     * an exception: close with it. Reading is not wanted any more. NULL: the channel is closed. */
+    /* The peer ended its sending side; everything before it was delivered (data()
+     * may have left a tail). 0, or -1 with an exception: close with it. Reading is
+     * not wanted any more. NULL: the channel is closed. */
     int (*eof)(FlChannel *ch);
-    /* Optional: fewer bytes than the low mark are queued, after it was more than the high mark.
-     * From the loop, or from inside FlChannel_Uncork. */
+    /* Optional: fewer bytes than the low mark are queued, after it was more than the
+     * high mark. From the loop, or from inside FlChannel_Uncork. */
     void (*drained)(FlChannel *ch);
-    /* Optional: the channel is closed, with `exc` or (NULL) by plan. From the loop, once. Not called for a consumer that
-     * was put in place after the close. */
+    /* Optional: the channel is closed, with `exc` or (NULL) by plan. From the loop,
+     * once. Not called for a consumer that was put in place after the close. */
     void (*closed)(FlChannel *ch, PyObject *exc);
 } FlChannelOps;
 
 /* The object that embeds the channel. */
 typedef struct {
-    /* Optional: total_sent has moved; from the loop or Uncork. (The writer itself looks after FlChannel_Write.) */
+    /* Optional: total_sent has moved; from the loop or Uncork. (The writer itself
+     * looks after FlChannel_Write.) */
     void (*wrote)(FlChannel *ch);
-    /* Optional: closed; after the consumer's op. `exc` is borrowed, NULL when nothing failed. */
+    /* Optional: closed; after the consumer's op. `exc` is borrowed, NULL when
+     * nothing failed. */
     void (*closed)(FlChannel *ch, PyObject *exc);
-    /* Optional: the connect under way ended; the channel is closed already when it failed. */
+    /* Optional: the connect under way ended; the channel is closed already when it
+     * failed. */
     void (*connected)(FlChannel *ch);
 } FlChannelOwnerOps;
 
 /* A count of bytes can be: moved, -errno, or this: an exception is set. */
 enum { FL_IO_RAISED = -100000 };
 
-/* How bytes move. */
+/* How bytes move. All escape where they run Python methods. */
 typedef struct {
-    ssize_t (*recv)(FlChannel *ch, char *buf, size_t n); /* escapes; 0 = end, -EAGAIN = none yet */
-    ssize_t (*send)(FlChannel *ch, const struct iovec *iov, int n); /* escapes; -EAGAIN = none taken */
-    int (*fileno)(FlChannel *ch);                        /* escapes; asked once; -1 with exception */
-    int (*error)(FlChannel *ch);     /* escapes; pending error as errno, 0, or FL_IO_RAISED */
-    void (*close)(FlChannel *ch);    /* escapes; closes the descriptor, swallows nothing: logs */
-    bool buffers;                    /* bytes may sit above the kernel: receive until -EAGAIN (TLS) */
-    bool sendfile;                   /* the descriptor is a socket that fl_sendfile may be used on */
+    /* 0 = the peer's end, -EAGAIN = none yet. */
+    ssize_t (*recv)(FlChannel *ch, char *buf, size_t n);
+    /* -EAGAIN = none taken. */
+    ssize_t (*send)(FlChannel *ch, const struct iovec *iov, int n);
+    /* The descriptor, asked once; -1 with an exception. */
+    int (*fileno)(FlChannel *ch);
+    /* The pending error: 0, errno as a positive number, or FL_IO_RAISED. */
+    int (*error)(FlChannel *ch);
+    /* Closes the descriptor; logs what fails. */
+    void (*close)(FlChannel *ch);
+    /* Bytes may sit above the kernel: receive until -EAGAIN (TLS). */
+    bool buffers;
+    /* The descriptor is a socket that fl_sendfile may be used on. */
+    bool sendfile;
 } FlChannelIO;
 
 extern const FlChannelIO FlChannelIO_Socket;
@@ -115,112 +144,108 @@ typedef struct {
 
 /* One entry of the write queue. */
 typedef struct {
-    const char *p;   /* next byte to send; NULL for a file */
-    size_t n;        /* bytes left */
-    PyObject *owner; /* owned: what keeps p alive; NULL: `block` does, or it is a file */
-    char *block;     /* owned: copied small writes, `room` bytes long; or NULL */
-    size_t room;     /* of block; unused room behind p + n takes further small writes */
-    int64_t offset;  /* of a file */
-    int file;        /* owned descriptor of a file; -1 otherwise */
+    const char *p; /* next byte to send; NULL for a file */
+    size_t n;      /* bytes left */
+    PyObject
+        *owner;     /* owned: what keeps p alive; NULL: `block` does, or it is a file */
+    char *block;    /* owned: copied small writes, `room` bytes long; or NULL */
+    size_t room;    /* of block; unused room behind p + n takes further small writes */
+    int64_t offset; /* of a file */
+    int file;       /* owned descriptor of a file; -1 otherwise */
 } fl_queued;
 
 enum {
-    FL_CORK_MOST = 128 * 1024,  /* a corked channel sends beyond this */
-    FL_COPY_MOST = 4 * 1024,    /* smaller chunks are copied together, larger ones kept by reference */
+    FL_CORK_MOST = 128 * 1024, /* a corked channel sends beyond this */
+    FL_COPY_MOST = 4 *
+        1024, /* smaller chunks are copied together, larger ones kept by reference */
 };
 
 struct FlChannel {
-    fl_watch watch;         /* fd, epoll's mask; fd is -1 before fileno and after close */
-    FlLoop *loop;           /* owned until closed() was delivered */
-    PyObject *owner;        /* borrowed: embeds this channel */
+    fl_watch watch;  /* fd, epoll's mask; fd is -1 before fileno and after close */
+    FlLoop *loop;    /* owned until closed() was delivered */
+    PyObject *owner; /* borrowed: embeds this channel */
     const FlChannelIO *io;
     const FlChannelOwnerOps *own;
     const FlChannelOps *ops; /* NULL: no consumer; nothing is read */
-    void *self;             /* borrowed: the consumer */
-    char *tail;             /* owned: bytes read and not taken are tail[tail_at .. tail_end) */
+    void *self;              /* borrowed: the consumer */
+    char *tail; /* owned: bytes read and not taken are tail[tail_at .. tail_end) */
     size_t tail_at, tail_end, tail_room;
-    fl_queued *queue;       /* owned ring of queue_room entries */
+    fl_queued *queue; /* owned ring of queue_room entries */
     uint32_t queue_at, queue_len, queue_room;
-    size_t queued;          /* bytes in the queue, files included */
-    uint64_t total_queued;  /* bytes ever given to write; IOStream._total_write_index */
+    size_t queued;         /* bytes in the queue, files included */
+    uint64_t total_queued; /* bytes ever given to write; IOStream._total_write_index */
     uint64_t total_sent;
     size_t mark_high, mark_low;
-    PyObject *error;        /* owned: the exception it was closed with, or NULL */
-    struct fl_pass *pass;   /* borrowed: the delivery in progress, on the C stack */
+    PyObject *error;      /* owned: the exception it was closed with, or NULL */
+    struct fl_pass *pass; /* borrowed: the delivery in progress, on the C stack */
     uint16_t corked;
-    bool want_read, held, above, connecting, closed, closing, eof, told, want_write_to_read;
+    bool want_read, held, above, connecting, closed, closing, eof, told,
+        want_write_to_read;
     bool resume_queued;
 };
 
-/* Prepares ch, no descriptor yet (io->fileno is asked when one is needed; fd >= 0 sets it). Registers nothing.
- * `loop` is retained. Cannot fail. */
-void
-FlChannel_Init(FlChannel *ch, FlLoop *loop, PyObject *owner, const FlChannelOwnerOps *own, const FlChannelIO *io,
-               int fd);
+/* Prepares ch, no descriptor yet (io->fileno is asked when one is needed; fd >= 0
+ * sets it). Registers nothing. `loop` is retained. Cannot fail. */
+void FlChannel_Init(FlChannel *ch, FlLoop *loop, PyObject *owner,
+                    const FlChannelOwnerOps *own, const FlChannelIO *io, int fd);
 
-/* Frees everything, closing the descriptor if it is open, telling nobody. For the owner's dealloc. escapes */
-void
-FlChannel_Clear(FlChannel *ch);
-int
-FlChannel_Traverse(FlChannel *ch, visitproc visit, void *arg);
+/* Frees everything, closing the descriptor if it is open, telling nobody. For the
+ * owner's dealloc. escapes */
+void FlChannel_Clear(FlChannel *ch);
+int FlChannel_Traverse(FlChannel *ch, visitproc visit, void *arg);
 
-/* Replaces the consumer (ops NULL: none). See the re-entry rules above. 0, or -1 (no memory for the tail). */
-int
-FlChannel_SetConsumer(FlChannel *ch, const FlChannelOps *ops, void *self);
+/* Replaces the consumer (ops NULL: none). See the re-entry rules above. 0, or -1 (no
+ * memory for the tail). */
+int FlChannel_SetConsumer(FlChannel *ch, const FlChannelOps *ops, void *self);
 
 /* Inside data(): the first k bytes of this call are done with. */
-void
-FlChannel_Took(FlChannel *ch, size_t k);
+void FlChannel_Took(FlChannel *ch, size_t k);
 
-/* Says whether bytes are wanted. 0, or -1 with OSError (epoll refused the descriptor: a regular file). */
-int
-FlChannel_WantRead(FlChannel *ch, bool wanted);
+/* Says whether bytes are wanted. 0, or -1 with OSError (epoll refused the
+ * descriptor: a regular file). */
+int FlChannel_WantRead(FlChannel *ch, bool wanted);
 
-/* Offers the tail to the consumer now (after the op under way, when called from inside one); then an end of
- * file that was held back by it. escapes. 0; errors of the consumer close the channel. */
-int
-FlChannel_Resume(FlChannel *ch);
+/* Offers the tail to the consumer now (after the op under way, when called from
+ * inside one); then an end of file that was held back by it. escapes. 0; errors of
+ * the consumer close the channel. */
+int FlChannel_Resume(FlChannel *ch);
 
-/* The kept bytes, for consumers that answer from them without waiting; Drop takes k of them. */
+/* The kept bytes, for consumers that answer from them without waiting; Drop takes k
+ * of them. */
 static inline const char *
 FlChannel_Tail(const FlChannel *ch, size_t *n)
 {
     *n = ch->tail_end - ch->tail_at;
     return ch->tail + ch->tail_at;
 }
-void
-FlChannel_Drop(FlChannel *ch, size_t k);
+void FlChannel_Drop(FlChannel *ch, size_t k);
 
-/* Receives once into the tail (a read before close, an idle stream that fails). Count, 0 = end, -errno or FL_IO_RAISED.
- * escapes where io does */
-ssize_t
-FlChannel_ReadMore(FlChannel *ch, size_t most);
+/* Receives once into the tail (a read before close, an idle stream that fails).
+ * Count, 0 = end, -errno or FL_IO_RAISED. escapes where io does */
+ssize_t FlChannel_ReadMore(FlChannel *ch, size_t most);
 
-/* Sends or queues n bytes. owner: the object that keeps p unchanged until sent, NULL = copied if queued. 0; -1 with
- * StreamClosedError when closed, or MemoryError. escapes */
-int
-FlChannel_Write(FlChannel *ch, PyObject *owner, const char *p, size_t n);
-int
-FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n);
+/* Sends or queues n bytes. owner: the object that keeps p unchanged until sent, NULL
+ * = copied if queued. 0; -1 with StreamClosedError when closed, or MemoryError.
+ * escapes */
+int FlChannel_Write(FlChannel *ch, PyObject *owner, const char *p, size_t n);
+int FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n);
 
-/* Queues without sending and without counting into total_queued (IOStream._write_buffer.append). 0 or -1. */
-int
-FlChannel_Append(FlChannel *ch, PyObject *owner, const char *p, size_t n);
+/* Queues without sending and without counting into total_queued
+ * (IOStream._write_buffer.append). 0 or -1. */
+int FlChannel_Append(FlChannel *ch, PyObject *owner, const char *p, size_t n);
 
-/* Sends what the queue holds, as far as the kernel takes it. escapes. 0 or -1 (epoll refused). */
-int
-FlChannel_Flush(FlChannel *ch);
+/* Sends what the queue holds, as far as the kernel takes it. escapes. 0 or -1 (epoll
+ * refused). */
+int FlChannel_Flush(FlChannel *ch);
 
-/* n bytes of the file descriptor `fd` from offset. Takes over fd and closes it, on failure too. A file that turns
- * out shorter closes the channel with an OSError. 0 or -1 as FlChannel_Write. escapes */
-int
-FlChannel_SendFile(FlChannel *ch, int fd, int64_t offset, int64_t n);
+/* n bytes of the file descriptor `fd` from offset. Takes over fd and closes it, on
+ * failure too. A file that turns out shorter closes the channel with an OSError. 0
+ * or -1 as FlChannel_Write. escapes */
+int FlChannel_SendFile(FlChannel *ch, int fd, int64_t offset, int64_t n);
 
-void
-FlChannel_Cork(FlChannel *ch);
+void FlChannel_Cork(FlChannel *ch);
 /* escapes */
-void
-FlChannel_Uncork(FlChannel *ch);
+void FlChannel_Uncork(FlChannel *ch);
 
 static inline size_t
 FlChannel_Queued(const FlChannel *ch)
@@ -228,35 +253,31 @@ FlChannel_Queued(const FlChannel *ch)
     return ch->queued;
 }
 
-/* drained() is told when `queued` falls to low after exceeding high. Both start at 0. */
-void
-FlChannel_SetMarks(FlChannel *ch, size_t high, size_t low);
+/* drained() is told when `queued` falls to low after exceeding high. Both start at
+ * 0. */
+void FlChannel_SetMarks(FlChannel *ch, size_t high, size_t low);
 
-/* Closes now: descriptor, queue; keeps the tail. `exc` (nullable) is what `closed` and FlChannel_Error give. Twice is
- * harmless. escapes */
-void
-FlChannel_Close(FlChannel *ch, PyObject *exc);
+/* Closes now: descriptor, queue; keeps the tail. `exc` (nullable) is what `closed`
+ * and FlChannel_Error give. Twice is harmless. escapes */
+void FlChannel_Close(FlChannel *ch, PyObject *exc);
 
 /* Closes as soon as everything queued was sent; reads no more. escapes */
-void
-FlChannel_CloseAfterWrites(FlChannel *ch);
+void FlChannel_CloseAfterWrites(FlChannel *ch);
 
 /* Closes and makes the kernel reset the connection. escapes */
-void
-FlChannel_Abort(FlChannel *ch);
+void FlChannel_Abort(FlChannel *ch);
 
 /* Ends the sending side once the queue is empty. 0 or -1. */
-int
-FlChannel_Shutdown(FlChannel *ch);
+int FlChannel_Shutdown(FlChannel *ch);
 
-/* A connect was begun on the descriptor: waits until it can be written, then `connected` or close. 0 or -1. */
-int
-FlChannel_AwaitConnect(FlChannel *ch);
+/* A connect was begun on the descriptor: waits until it can be written, then
+ * `connected` or close. 0 or -1. */
+int FlChannel_AwaitConnect(FlChannel *ch);
 
-/* Gives the descriptor away: the channel is closed without closing it and without telling anybody, nothing may be
- * queued. Gives the descriptor or -1 with an exception. The tail stays where it is. */
-int
-FlChannel_Release(FlChannel *ch);
+/* Gives the descriptor away: the channel is closed without closing it and without
+ * telling anybody, nothing may be queued. Gives the descriptor or -1 with an
+ * exception. The tail stays where it is. */
+int FlChannel_Release(FlChannel *ch);
 
 static inline bool
 FlChannel_Closed(const FlChannel *ch)

@@ -1,0 +1,163 @@
+/* sockets.c -- the socket calls of the core: restarted after EINTR, giving 0 or -errno.
+ *
+ * Layer: sys. Threads: none of its own.
+ */
+#include "sys/sockets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+ssize_t
+fl_socket_recv(int fd, void *buf, size_t n)
+{
+    for (;;) {
+        ssize_t got = recv(fd, buf, n, MSG_DONTWAIT);
+        if (got >= 0)
+            return got;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+ssize_t
+fl_socket_send(int fd, const void *buf, size_t n)
+{
+    for (;;) {
+        ssize_t sent = send(fd, buf, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent >= 0)
+            return sent;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+ssize_t
+fl_socket_sendv(int fd, const struct iovec *iov, int n)
+{
+    struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
+    for (;;) {
+        ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent >= 0)
+            return sent;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+ssize_t
+fl_pipe_read(int fd, void *buf, size_t n)
+{
+    for (;;) {
+        ssize_t got = read(fd, buf, n);
+        if (got >= 0)
+            return got;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+ssize_t
+fl_pipe_write(int fd, const void *buf, size_t n)
+{
+    for (;;) {
+        ssize_t sent = write(fd, buf, n);
+        if (sent >= 0)
+            return sent;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+ssize_t
+fl_pipe_writev(int fd, const struct iovec *iov, int n)
+{
+    for (;;) {
+        ssize_t sent = writev(fd, iov, n);
+        if (sent >= 0)
+            return sent;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+int
+fl_socket_accept(int fd, fl_address *peer)
+{
+    for (;;) {
+        peer->len = sizeof peer->addr;
+        int taken = accept4(fd, (struct sockaddr *)&peer->addr, &peer->len,
+                            SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (taken >= 0) {
+            if (peer->len > sizeof peer->addr)
+                peer->len = sizeof peer->addr;
+            return taken;
+        }
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+int
+fl_socket_error(int fd)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+        return -errno;
+    return error;
+}
+
+int
+fl_socket_nodelay(int fd, bool on)
+{
+    int value = on;
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, sizeof value) < 0)
+        return -errno;
+    return 0;
+}
+
+int
+fl_socket_shutdown_write(int fd)
+{
+    return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+int
+fl_set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0)
+        return -errno;
+    if (flags & O_NONBLOCK)
+        return 0;
+    return fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+int
+fl_socket_reset_on_close(int fd)
+{
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now) < 0)
+        return -errno;
+    return 0;
+}
+
+int
+fl_socket_name(int fd, fl_address *own)
+{
+    own->len = sizeof own->addr;
+    if (getsockname(fd, (struct sockaddr *)&own->addr, &own->len) < 0)
+        return -errno;
+    return 0;
+}
+
+int
+fl_close(int fd)
+{
+    if (close(fd) < 0 && errno != EINTR)
+        return -errno;
+    return 0;
+}

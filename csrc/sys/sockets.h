@@ -1,0 +1,59 @@
+/* sockets.h -- the socket calls of the core: restarted after EINTR, giving 0 or -errno.
+ *
+ * Every descriptor made here is close-on-exec and non-blocking from birth. Sending never
+ * raises SIGPIPE. What moves bytes gives their count. (The file is not called socket.h:
+ * the folder is on the include path and would hide the system's <sys/socket.h>.)
+ *
+ * Layer: sys. Threads: none of its own; a descriptor belongs to its loop's thread.
+ */
+#ifndef FL_SYS_SOCKETS_H
+#define FL_SYS_SOCKETS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* A peer's or a socket's own address with its true length. */
+typedef struct {
+    struct sockaddr_storage addr;
+    socklen_t len;
+} fl_address;
+
+/* Bytes received (0 = the peer ended its side), -EAGAIN when there are none yet, or
+ * -errno. */
+ssize_t fl_socket_recv(int fd, void *buf, size_t n);
+
+/* Bytes sent, possibly fewer than given; -EAGAIN when the kernel takes none; -errno. */
+ssize_t fl_socket_send(int fd, const void *buf, size_t n);
+ssize_t fl_socket_sendv(int fd, const struct iovec *iov, int n);
+
+/* The same three for what is no socket: pipes, FIFOs, terminals. */
+ssize_t fl_pipe_read(int fd, void *buf, size_t n);
+ssize_t fl_pipe_write(int fd, const void *buf, size_t n);
+ssize_t fl_pipe_writev(int fd, const struct iovec *iov, int n);
+
+/* The new descriptor and its peer, or -errno. */
+int fl_socket_accept(int fd, fl_address *peer);
+
+/* The error the kernel keeps for the socket (and forgets by being asked): 0, errno as a
+ * positive number, or -errno when the question itself failed. */
+int fl_socket_error(int fd);
+
+/* 0 or -errno. TCP_NODELAY on what is not TCP gives -EOPNOTSUPP; callers ignore it. */
+int fl_socket_nodelay(int fd, bool on);
+int fl_socket_shutdown_write(int fd);
+int fl_set_nonblocking(int fd);
+
+/* Makes close() reset the connection instead of ending it. 0 or -errno. */
+int fl_socket_reset_on_close(int fd);
+
+/* The socket's own address. 0 or -errno. */
+int fl_socket_name(int fd, fl_address *own);
+
+/* Closes fd. EINTR counts as closed, as Linux has it. 0 or -errno. */
+int fl_close(int fd);
+
+#endif
