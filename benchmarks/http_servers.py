@@ -1,0 +1,133 @@
+"""The contestants of ``python -m benchmarks http``: where they are, how they start."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.http_rows import Row
+from benchmarks.machine import ROOT
+
+NGINX = """
+daemon off;
+worker_processes 1;
+pid {dir}/nginx.pid;
+error_log {dir}/nginx-error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    client_body_temp_path {dir}/nginx-body;
+    proxy_temp_path {dir}/nginx-proxy;
+    fastcgi_temp_path {dir}/nginx-fastcgi;
+    uwsgi_temp_path {dir}/nginx-uwsgi;
+    scgi_temp_path {dir}/nginx-scgi;
+    sendfile on;
+    tcp_nopush on;
+    open_file_cache max=10;
+    types {{ }}
+    default_type "text/html; charset=UTF-8";
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location = / {{ return 200 "Hello, world"; }}
+        location /static/ {{ alias {dir}/; }}
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    name: str
+    missing: Callable[[], str | None]  # what has to be installed, None if nothing
+    command: Callable[[int, Path, Row], list[str]]
+
+
+def _modules(*names: str) -> Callable[[], str | None]:
+    def missing() -> str | None:
+        gone = [n for n in names if importlib.util.find_spec(n) is None]
+        return ", ".join(gone) or None
+
+    return missing
+
+
+def _program(name: str) -> Callable[[], str | None]:
+    return lambda: None if shutil.which(name) else name
+
+
+def _module(name: str, *more: str) -> Callable[[int, Path, Row], list[str]]:
+    def command(port: int, work: Path, row: Row) -> list[str]:
+        module = f"benchmarks.servers.{name}"
+        return [sys.executable, "-m", module, str(port), str(work), *more]
+
+    return command
+
+
+def _floor(port: int, work: Path, row: Row) -> list[str]:
+    program = work / "floor"
+    if not program.exists():
+        source = ROOT / "benchmarks" / "floor" / "floor.c"
+        flags = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Wshadow"]
+        subprocess.run(["gcc", *flags, "-o", program, source], check=True)
+    close = row.headers.get("Connection") == "close"
+    return [
+        str(program),
+        str(port),
+        str(work / f"{row.name}.answer"),
+        *["close"] * close,
+    ]
+
+
+def _nginx(port: int, work: Path, row: Row) -> list[str]:
+    config = work / "nginx.conf"
+    config.write_text(NGINX.format(dir=work, port=port))
+    return ["nginx", "-p", str(work), "-c", str(config), "-e", str(work / "nginx.log")]
+
+
+def _uvicorn(port: int, work: Path, row: Row) -> list[str]:
+    return [
+        *(sys.executable, "-m", "uvicorn", "benchmarks.servers.asgi_app:app"),
+        *("--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop"),
+        *("--http", "httptools", "--no-access-log", "--log-level", "error"),
+        *("--lifespan", "off", "--ws", "none"),
+    ]
+
+
+def _granian(interface: str) -> Callable[[int, Path, Row], list[str]]:
+    def command(port: int, work: Path, row: Row) -> list[str]:
+        return [
+            *(sys.executable, "-m", "granian", "--interface", interface),
+            *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+            *("--runtime-threads", "1", "--no-ws", "--http", "1"),
+            *("--log-level", "error", f"benchmarks.servers.{interface}_app:app"),
+        ]
+
+    return command
+
+
+SERVERS = {
+    server.name: server
+    for server in [
+        Server("floor", _program("gcc"), _floor),
+        Server("nginx", _program("nginx"), _nginx),
+        Server(
+            "pyfastloop",
+            _modules("pyfastloop"),
+            _module("tornado_api", "pyfastloop"),
+        ),
+        Server("tornado", _modules("tornado"), _module("tornado_api", "tornado")),
+        Server("aiohttp", _modules("aiohttp", "uvloop"), _module("aiohttp_app")),
+        Server("uvicorn", _modules("uvicorn", "uvloop", "httptools"), _uvicorn),
+        Server("granian-asgi", _modules("granian"), _granian("asgi")),
+        Server("granian-rsgi", _modules("granian"), _granian("rsgi")),
+        Server("granian-wsgi", _modules("granian"), _granian("wsgi")),
+        Server("socketify", _modules("socketify"), _module("socketify_app")),
+        Server("bjoern", _modules("bjoern"), _module("wsgi_app", "bjoern")),
+        Server("fastwsgi", _modules("fastwsgi"), _module("wsgi_app", "fastwsgi")),
+    ]
+}
