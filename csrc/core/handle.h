@@ -1,0 +1,45 @@
+/* handle.h -- a callback on its way: what call_soon, call_later and call_at return.
+ *
+ * Layer: core. Threads: the loop's own.
+ */
+#ifndef FL_CORE_HANDLE_H
+#define FL_CORE_HANDLE_H
+
+#include "core/loop.h"
+
+/* Arguments that fit without a tuple. */
+#define FL_HANDLE_ARGS 3
+
+typedef struct FlHandle {
+    PyObject_HEAD FlLoop *loop;         /* owned */
+    PyObject *callback;                 /* owned; NULL once cancelled or dropped */
+    PyObject *context;                  /* owned */
+    PyObject *args[1 + FL_HANDLE_ARGS]; /* owned; [0] is spare for vectorcall */
+    PyObject *more; /* owned; tuple of all arguments when they do not fit */
+    int nargs;
+    bool cancelled;
+    uint8_t kind;               /* who hears of an exception: enum FlHandleKind */
+    PyObject *source_traceback; /* owned; debug mode */
+    PyObject *weakrefs;
+} FlHandle;
+
+enum FlHandleKind {
+    FL_HANDLE_ASYNCIO, /* the loop's exception handler */
+    FL_HANDLE_IOLOOP,  /* tornado.application; a returned awaitable is awaited */
+};
+
+typedef struct FlTimerHandle {
+    FlHandle base;
+    fl_loop_timer timer;
+    double when; /* seconds, as the caller gave it */
+} FlTimerHandle;
+
+/* A handle that is not queued yet; context NULL copies the current one. New reference.
+ */
+FlHandle *FlHandle_New(FlLoop *loop, PyObject *callback, PyObject *const *args,
+                       Py_ssize_t nargs, PyObject *context);
+
+/* Runs a handle: the fl_run_fn of every call_soon. */
+int FlHandle_Run(FlLoop *loop, PyObject *handle); /* escapes */
+
+#endif

@@ -1,0 +1,123 @@
+/* state.c -- everything the module knows beyond its objects.
+ *
+ * Layer: core. Threads: with the interpreter.
+ */
+#include "core/state.h"
+
+#include <string.h>
+
+#define X(Name) int Fl##Name##_AddType(PyObject *module, FlState *st);
+FL_TYPES(X)
+#undef X
+
+extern PyModuleDef fl_core_module;
+
+FlState *
+FlState_OfType(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &fl_core_module);
+
+    return module == NULL ? NULL : FlState_OfModule(module);
+}
+
+int
+FlState_AddType(PyObject *module, PyTypeObject **slot, PyType_Spec *spec,
+                PyObject *base, bool hidden)
+{
+    const char *name = strrchr(spec->name, '.');
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, base);
+
+    if (type == NULL)
+        return -1;
+    *slot = (PyTypeObject *)type;
+    return hidden ? 0
+                  : PyModule_AddObjectRef(module, name ? name + 1 : spec->name, type);
+}
+
+static PyObject *
+state_import(const char *module, const char *name)
+{
+    PyObject *m = PyImport_ImportModule(module);
+    PyObject *obj = m == NULL ? NULL : PyObject_GetAttrString(m, name);
+
+    Py_XDECREF(m);
+    return obj;
+}
+
+static int
+state_fill(FlState *st)
+{
+#define X(name)                                                       \
+    if ((st->str_##name = PyUnicode_InternFromString(#name)) == NULL) \
+        return -1;
+    FL_NAMES(X)
+#undef X
+#define X(field, module, name)                            \
+    if ((st->field = state_import(module, name)) == NULL) \
+        return -1;
+    FL_IMPORTS(X)
+#undef X
+    st->app_log = PyObject_CallFunction(st->get_logger, "s", "tornado.application");
+    st->gen_log = PyObject_CallFunction(st->get_logger, "s", "tornado.general");
+    st->empty_tuple = PyTuple_New(0);
+    if (st->app_log == NULL || st->gen_log == NULL || st->empty_tuple == NULL)
+        return -1;
+    return 0;
+}
+
+int
+FlState_Init(PyObject *module)
+{
+    FlState *st = FlState_OfModule(module);
+
+    st->module = module;
+    st->running = (Py_tss_t)Py_tss_NEEDS_INIT;
+    if (PyThread_tss_create(&st->running) != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (state_fill(st) < 0)
+        return -1;
+#define X(Name)                             \
+    if (Fl##Name##_AddType(module, st) < 0) \
+        return -1;
+    FL_TYPES(X)
+#undef X
+    return 0;
+}
+
+int
+FlState_Traverse(FlState *st, visitproc visit, void *arg)
+{
+#define X(Name) Py_VISIT(st->Name##_type);
+    FL_TYPES(X)
+#undef X
+#define X(field, module, name) Py_VISIT(st->field);
+    FL_IMPORTS(X)
+#undef X
+    Py_VISIT(st->app_log);
+    Py_VISIT(st->gen_log);
+    Py_VISIT(st->current_hook);
+    Py_VISIT(st->convert_hook);
+    return 0;
+}
+
+int
+FlState_Clear(FlState *st)
+{
+#define X(Name) Py_CLEAR(st->Name##_type);
+    FL_TYPES(X)
+#undef X
+#define X(name) Py_CLEAR(st->str_##name);
+    FL_NAMES(X)
+#undef X
+#define X(field, module, name) Py_CLEAR(st->field);
+    FL_IMPORTS(X)
+#undef X
+    Py_CLEAR(st->app_log);
+    Py_CLEAR(st->gen_log);
+    Py_CLEAR(st->empty_tuple);
+    Py_CLEAR(st->current_hook);
+    Py_CLEAR(st->convert_hook);
+    return 0;
+}

@@ -1,0 +1,150 @@
+/* state.h -- everything the module knows beyond its objects.
+ *
+ * One FlState per module object, so per interpreter: the types, interned names, and
+ * what was imported once. Objects that need it carry a borrowed `st`; the types keep
+ * the module alive. Nothing of it is static.
+ *
+ * To add a type: write FlName_AddType in its own file (usually one call of
+ * FlState_AddType) and add one X(Name) line below, after the types it builds on.
+ * To add a name or an import: one line in its list.
+ *
+ * Layer: core. Threads: with the interpreter.
+ */
+#ifndef FL_CORE_STATE_H
+#define FL_CORE_STATE_H
+
+#include "core/compat.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* X(Name): field Name_type, init function FlName_AddType(module, st). In this order. */
+#define FL_CORE_TYPES(X)
+
+#define FL_NET_TYPES(X)
+
+#define FL_HTTP_TYPES(X)
+
+#define FL_WEB_TYPES(X)
+
+#define FL_TYPES(X)  \
+    FL_CORE_TYPES(X) \
+    FL_NET_TYPES(X)  \
+    FL_HTTP_TYPES(X) \
+    FL_WEB_TYPES(X)
+
+/* X(name): field str_name, the interned string "name". One list per layer. */
+#define FL_CORE_NAMES(X)        \
+    X(_asyncio_future_blocking) \
+    X(_check_slow)              \
+    X(_on_signal)               \
+    X(_report_slow)             \
+    X(add_done_callback)        \
+    X(add_reader)               \
+    X(asyncio_loop)             \
+    X(call_at)                  \
+    X(call_exception_handler)   \
+    X(call_soon)                \
+    X(call_soon_threadsafe)     \
+    X(callback)                 \
+    X(cancel)                   \
+    X(cancelled)                \
+    X(close)                    \
+    X(context)                  \
+    X(done)                     \
+    X(error)                    \
+    X(exc_info)                 \
+    X(exception)                \
+    X(fileno)                   \
+    X(future)                   \
+    X(get_loop)                 \
+    X(handle)                   \
+    X(is_closed)                \
+    X(loop)                     \
+    X(message)                  \
+    X(msg)                      \
+    X(name)                     \
+    X(remove_done_callback)     \
+    X(remove_reader)            \
+    X(result)                   \
+    X(source_traceback)         \
+    X(task)                     \
+    X(time)                     \
+    X(value)
+
+#define FL_NET_NAMES(X)
+
+#define FL_HTTP_NAMES(X)
+
+#define FL_WEB_NAMES(X)
+
+#define FL_NAMES(X)  \
+    FL_CORE_NAMES(X) \
+    FL_NET_NAMES(X)  \
+    FL_HTTP_NAMES(X) \
+    FL_WEB_NAMES(X)
+
+/* X(field, "module", "attribute"): imported once when the module is made. The private
+ * names of asyncio.tasks are the documented hooks for other task implementations. */
+#define FL_IMPORTS(X)                                       \
+    X(get_running_loop, "asyncio", "_get_running_loop")     \
+    X(set_running_loop, "asyncio", "_set_running_loop")     \
+    X(AsyncioFuture, "asyncio", "Future")                   \
+    X(AsyncioTask, "asyncio", "Task")                       \
+    X(CancelledError, "asyncio", "CancelledError")          \
+    X(InvalidStateError, "asyncio", "InvalidStateError")    \
+    X(enter_task, "asyncio.tasks", "_enter_task")           \
+    X(leave_task, "asyncio.tasks", "_leave_task")           \
+    X(register_task, "asyncio.tasks", "_register_task")     \
+    X(unregister_task, "asyncio.tasks", "_unregister_task") \
+    X(ConcurrentFuture, "concurrent.futures", "Future")     \
+    X(get_logger, "logging", "getLogger")                   \
+    X(set_wakeup_fd, "signal", "set_wakeup_fd")
+
+typedef struct FlLoop FlLoop;
+
+typedef struct FlState {
+    PyObject *module;    /* borrowed: the state lives inside it */
+    Py_tss_t running;    /* per thread: the FlLoop that runs there, borrowed */
+    uint64_t task_count; /* names of tasks */
+#define X(Name) PyTypeObject *Name##_type; /* owned */
+    FL_TYPES(X)
+#undef X
+#define X(name) PyObject *str_##name; /* owned */
+    FL_NAMES(X)
+#undef X
+#define X(field, module, name) PyObject *field; /* owned */
+    FL_IMPORTS(X)
+#undef X
+    PyObject *app_log;      /* owned; logger "tornado.application" */
+    PyObject *gen_log;      /* owned; logger "tornado.general" */
+    PyObject *empty_tuple;  /* owned */
+    PyObject *current_hook; /* owned; IOLoop.current() as ioloop.py handed it in */
+    PyObject *convert_hook; /* owned; gen.convert_yielded's Python part */
+} FlState;
+
+/* The state of the module that made a type or a base of it; borrowed, NULL with
+ * TypeError.
+ */
+FlState *FlState_OfType(PyTypeObject *type);
+
+static inline FlState *
+FlState_OfModule(PyObject *module)
+{
+    return (FlState *)PyModule_GetState(module);
+}
+
+/* Makes a type from its spec, stores it in *slot and, unless hidden, in the module
+ * under the last part of its name. base is a type, a tuple of types or NULL; 0 or -1.
+ */
+int FlState_AddType(PyObject *module, PyTypeObject **slot, PyType_Spec *spec,
+                    PyObject *base, bool hidden);
+
+/* Fills the state (names, imports, types) and module; 0 or -1. */
+int FlState_Init(PyObject *module);
+
+int FlState_Traverse(FlState *st, visitproc visit, void *arg);
+
+int FlState_Clear(FlState *st);
+
+#endif

@@ -1,0 +1,63 @@
+/* task.h -- what drives coroutines and generators.
+ *
+ * A Task is a Future that steps a coroutine with PyIter_Send and waits for the futures
+ * it yields. Its first step runs at once, where it is started; later ones run from the
+ * ring, without a handle or a bound method. What gen.coroutine returns is the sister
+ * type GenFuture, which steps a generator and accepts everything yieldable.
+ *
+ * Layer: core. Threads: the loop's own.
+ */
+#ifndef FL_CORE_TASK_H
+#define FL_CORE_TASK_H
+
+#include "core/future.h"
+
+typedef struct FlTask {
+    FlFuture future;
+    PyObject *coro;    /* owned; NULL once it ended */
+    PyObject *context; /* owned */
+    PyObject *waiting; /* owned; the future it waits for, or NULL */
+    PyObject *name;    /* owned; NULL: made when asked for */
+    uint64_t number;   /* for the default name */
+    uint32_t cancels;  /* cancel() calls not taken back by uncancel() */
+    bool must_cancel;  /* CancelledError at the next step */
+    bool registered;   /* asyncio.all_tasks knows it */
+    bool log_destroy_pending;
+    bool stepping;
+    bool entered; /* FlTask_Enter without FlTask_Leave */
+} FlTask;
+
+/* Starts coro (a coroutine, or anything with send and throw) in loop: THE FIRST STEP
+ * RUNS NOW, inside context (NULL: a copy of the current one), with
+ * asyncio.current_task() set to the new task. Returns the task, perhaps done already;
+ * NULL only for fatal errors or no memory. New reference. escapes */
+PyObject *FlTask_Start(FlState *st, FlLoop *loop, PyObject *coro, PyObject *context);
+
+/* A task without a coroutine yet, for code of C that is about to call user code: enter,
+ * call, leave, then adopt what came back, or finish. New reference. */
+PyObject *FlTask_NewBare(FlState *st, FlLoop *loop, PyObject *context);
+
+/* Makes task the current one and enters its context; nestable: what was current before
+ * is put aside in *previous (owned by the caller, nullable) and comes back with Leave.
+ * 0 or -1. */
+int FlTask_Enter(PyObject *task, PyObject **previous);
+
+/* Leaves; keeps the current exception. */
+void FlTask_Leave(PyObject *task, PyObject *previous);
+
+/* Lets a bare task, which is entered or not, run awaitable (a coroutine, a future, or
+ * any awaitable; a generator-coroutine's future too) to its end; its first step runs
+ * now. The task's result is the awaitable's. 0 or -1. escapes */
+int FlTask_Adopt(PyObject *task, PyObject *awaitable);
+
+/* Ends a bare task that needed no coroutine: value, or NULL to take the current
+ * exception. 0, or -1 when that is fatal. */
+int FlTask_Finish(PyObject *task, PyObject *value);
+
+/* obj as a future to wait for, as `yield obj` understands it: ours and asyncio's
+ * futures, None, lists and dicts of yieldables, awaitables, concurrent.futures.Future,
+ * registered converters, YieldPoints. New reference to a future (ours or asyncio's), or
+ * NULL with BadYieldError or what the conversion raised. escapes */
+PyObject *FlGen_Yielded(FlState *st, PyObject *obj);
+
+#endif

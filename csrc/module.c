@@ -1,0 +1,63 @@
+/* module.c -- builds `pyfastloop._core`; no logic.
+ *
+ * Layer: above all. Threads: with the interpreter.
+ */
+#include "core/state.h"
+
+extern PyModuleDef fl_core_module;
+
+static int
+module_exec(PyObject *module)
+{
+    return FlState_Init(module);
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    FlState *st = FlState_OfModule(module);
+
+    return st == NULL ? 0 : FlState_Traverse(st, visit, arg);
+}
+
+static int
+module_clear(PyObject *module)
+{
+    FlState *st = FlState_OfModule(module);
+
+    return st == NULL ? 0 : FlState_Clear(st);
+}
+
+static void
+module_free(void *module)
+{
+    FlState *st = FlState_OfModule((PyObject *)module);
+
+    if (st == NULL)
+        return;
+    FlState_Clear(st);
+    if (PyThread_tss_is_created(&st->running))
+        PyThread_tss_delete(&st->running);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+PyModuleDef fl_core_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "pyfastloop._core",
+    .m_doc = "The C core of pyfastloop: loop, futures, tasks, streams, HTTP.",
+    .m_size = sizeof(FlState),
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC
+PyInit__core(void)
+{
+    return PyModuleDef_Init(&fl_core_module);
+}
