@@ -2,9 +2,11 @@
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 if not sys.platform.startswith("linux"):
     raise SystemExit(
@@ -16,15 +18,41 @@ flags = ["-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wshadow"]
 if os.environ.get("PYFASTLOOP_WERROR"):
     flags.append("-Werror")
 
+
+class BuildInParallel(build_ext):
+    """Compiles on all cores, and leaves a copy of the module beside the sources.
+
+    The copy is there because `python -m pyfastloop` in a clone finds the package of the
+    clone first, however it was installed.
+    """
+
+    def build_extension(self, ext):
+        compile_one = self.compiler.compile
+
+        def compile_all(sources, *args, **kwargs):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                done = pool.map(lambda s: compile_one([s], *args, **kwargs), sources)
+                return [name for names in done for name in names]
+
+        self.compiler.compile = compile_all
+        super().build_extension(ext)
+
+    def run(self):
+        super().run()
+        if not self.inplace:
+            self.copy_extensions_to_source()
+
+
 setup(
+    cmdclass={"build_ext": BuildInParallel},
     ext_modules=[
         Extension(
             "pyfastloop._core",
-            sources=sorted(glob("csrc/*/*.c")) + ["csrc/module.c"],
+            sources=[*sorted(glob("csrc/*/*.c")), "csrc/module.c"],
             depends=sorted(glob("csrc/*/*.h")),
             include_dirs=["csrc"],
             extra_compile_args=flags,
             define_macros=[("_GNU_SOURCE", "1")],
         )
-    ]
+    ],
 )

@@ -2,9 +2,9 @@
 
 For each row every contestant is started on one core, asked once, and dropped from the
 row by name if the answer is wrong. Then rounds: each contestant in turn, in an order
-that rotates, is loaded by wrk on the other core, and the CPU time of its processes (user
-and system, children too) is divided by the requests answered. A ratio is taken within a
-round; the table gives the median over the rounds, with the least and the greatest.
+that rotates, is loaded by wrk on the other core, and the CPU time of its processes
+(user and system, children too) is divided by the requests answered. A ratio is taken
+within a round; the table gives the median over the rounds, the least and the greatest.
 
 The floor answers the very bytes that pyfastloop answered when it was asked.
 """
@@ -98,10 +98,10 @@ def check(port: int, row: Row) -> str | None:
         status, body = fetch(port, row)
     except (OSError, http.client.HTTPException) as error:
         return f"no answer: {error!r}"
-    if status == 404:
+    if 400 <= status < 500:
         return "does not serve it"
     if status != 200 or not row.right(body):
-        return f"answered {status} {body[:60]!r}"
+        return f"answered {status}, {len(body)} bytes: {body[:50]!r}"
     if row.depth == 1:
         return None
     with socket.create_connection(("127.0.0.1", port), timeout=10) as s:
@@ -217,7 +217,8 @@ def print_row(row: Row, results: dict[str, list[Round]], servers: list[Server]) 
         if len(row.expect) > 100_000:
             gigabytes = median(r.bytes / r.requests * r.rate for r in results[name])
             line[-1] += f" ({gigabytes / 1e9:.2f} GB/s)"
-        line.append(f"{median(r.p99_us for r in results[name]) / 1000:.1f}")
+        p99 = median(r.p99_us for r in results[name])
+        line.append(f"{p99 / 1000:.1f}" if p99 else "-")  # wrk: none when pipelined
         lines.append(line)
     head = [
         "server",
@@ -267,6 +268,7 @@ def main(arguments: list[str]) -> int:
     everything = {}
     with tempfile.TemporaryDirectory(prefix="pyfastloop-bench-") as directory:
         work = Path(directory)
+        work.chmod(0o755)  # nginx's worker is another user
         (work / "1m.bin").write_bytes(MIB)
         for name in names:
             row = ROWS[name]

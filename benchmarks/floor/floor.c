@@ -168,8 +168,7 @@ static bool
 give(server *s, connection *c)
 {
     while (c->owed > 0) {
-        size_t answers =
-            c->owed < s->answers_in_block ? c->owed : s->answers_in_block;
+        size_t answers = c->owed < s->answers_in_block ? c->owed : s->answers_in_block;
         size_t length = answers * s->answer_length - c->sent;
         ssize_t k = send(c->fd, s->block + c->sent, length, MSG_NOSIGNAL);
 
@@ -226,13 +225,21 @@ accept_all(server *s, int listener)
 
         if (fd < 0)
             return;
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        if (!s->close_each)
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         c = malloc(sizeof *c);
         if (c == NULL)
             die("malloc");
         memset(c, 0, offsetof(connection, head));
         c->fd = fd;
+        /* A client's first request is mostly there already. */
+        if (!serve(s, c, EPOLLIN)) {
+            drop(c);
+            continue;
+        }
         event.data.ptr = c;
+        if (c->watching_out)
+            event.events |= EPOLLOUT;
         if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
             drop(c);
     }

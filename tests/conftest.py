@@ -1,0 +1,61 @@
+"""What all tests share: nothing hangs; in CI nothing is skipped for want of a part."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+from collections.abc import Generator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A machine that is shared is sometimes slow: no test fails for the time that it took.
+settings.register_profile(
+    "house", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("house")
+
+IN_CI = os.environ.get("CI") == "true"
+SECONDS_A_TEST = float(os.environ.get("PYFASTLOOP_TEST_SECONDS", "180"))
+
+# Skips that say something about the interpreter, not about what is not installed.
+RIGHT_SKIPS = ("needs CPython", "does not apply")
+
+
+def _must_not_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not IN_CI or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+    reason = str(reason).removeprefix("Skipped: ")
+    if not reason.startswith(RIGHT_SKIPS):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI, where every part must be there: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[
+    None, pytest.TestReport, pytest.TestReport
+]:
+    report = yield
+    _must_not_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[
+    None, pytest.CollectReport, pytest.CollectReport
+]:
+    report = yield
+    _must_not_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """A test that hangs ends the run, with the traceback of every thread."""
+    faulthandler.dump_traceback_later(SECONDS_A_TEST, exit=True, file=sys.__stderr__)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
