@@ -54,14 +54,23 @@ _DAY = 86400
 # The version is a number without leading zeros. Base64, which version 1 begins with,
 # comes in multiples of four characters, so three digits cannot be meant by it.
 _VERSION = re.compile(rb"([1-9][0-9]{0,2})\|")
-_NUMBER = re.compile(rb"-?[0-9]{1,20}")
+_NUMBER = re.compile(rb"[0-9]{1,20}")
+# Version 2. No part but the name can hold a "|", so there is one way to match at most.
+_SHAPE_V2 = re.compile(
+    rb"2\|([0-9]{1,3}):(-?[0-9]{1,20})"  # version of the key
+    rb"\|([0-9]{1,3}):([0-9]{1,20})"  # time
+    rb"\|([0-9]{1,9}):(.*)"  # name
+    rb"\|([0-9]{1,9}):([A-Za-z0-9+/]*={0,2})"  # value
+    rb"\|([0-9a-f]{64})",  # signature
+    re.DOTALL,
+)
 
 
 class _Fields(NamedTuple):
     """The parts of a value of version 2."""
 
     key_version: int
-    timestamp: bytes
+    timestamp: int
     name: bytes
     value: bytes
     signature: bytes
@@ -157,7 +166,7 @@ def _version_of(value: bytes) -> int:
 
 def _unbase64(encoded: bytes) -> bytes | None:
     try:
-        return base64.b64decode(encoded, validate=True)
+        return binascii.a2b_base64(encoded, strict_mode=True)
     except binascii.Error:
         return None
 
@@ -205,23 +214,19 @@ def _sign_v2(secret: str | bytes, signed: bytes) -> bytes:
 
 def _split_v2(value: bytes) -> _Fields | None:
     """The parts of `value`, None where it does not have the format's shape."""
-    position = 2  # past the version
-    fields: list[bytes] = []
-    for _ in range(4):
-        colon = value.find(b":", position)
-        digits = value[position:colon]
-        if colon < 0 or len(digits) > 9 or not digits.isdigit():
-            return None
-        end = colon + 1 + int(digits)
-        if value[end : end + 1] != b"|":
-            return None
-        fields.append(value[colon + 1 : end])
-        position = end + 1
-    key_version, timestamp, name, encoded = fields
-    if not _NUMBER.fullmatch(key_version):
+    found = _SHAPE_V2.fullmatch(value)
+    if found is None:
         return None
-    signed, signature = value[:position], value[position:]
-    return _Fields(int(key_version), timestamp, name, encoded, signature, signed)
+    a, key_version, b, timestamp, c, name, d, encoded, signature = found.groups()
+    if (
+        len(key_version) != int(a)
+        or len(timestamp) != int(b)
+        or len(name) != int(c)
+        or len(encoded) != int(d)
+    ):
+        return None
+    signed = value[: len(value) - len(signature)]
+    return _Fields(int(key_version), int(timestamp), name, encoded, signature, signed)
 
 
 def _decode_v2(
@@ -237,8 +242,6 @@ def _decode_v2(
         secret = key
     if not hmac.compare_digest(fields.signature, _sign_v2(secret, fields.signed)):
         return None
-    if fields.name != utf8(name) or not _NUMBER.fullmatch(fields.timestamp):
-        return None
-    if int(fields.timestamp) < now - max_age_days * _DAY:
+    if fields.name != utf8(name) or fields.timestamp < now - max_age_days * _DAY:
         return None
     return _unbase64(fields.value)
