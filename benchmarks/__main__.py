@@ -5,6 +5,8 @@ import sys
 
 COMMANDS = {
     "http": "HTTP servers under wrk, CPU time per request beside a C floor",
+    "loop": "event loops: callbacks, timers, tasks, descriptors, echoes",
+    "coroutine": "coroutines: yields and awaits, futures, queues and locks",
     "article": "the founding article's ab run, synchronous against asynchronous",
 }
 

@@ -1,0 +1,233 @@
+"""The rows of ``python -m benchmarks coroutine``."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from benchmarks.micro import Row, modules
+
+GENERATORS = ["pyfastloop", "tornado", "tornado-uvloop"]
+AWAITS = [*GENERATORS, "pyfastloop-own", "asyncio", "uvloop"]
+ROWS: dict[str, tuple[str, Row, list[str]]] = {}
+
+
+class Tools:
+    """The modules of one contestant."""
+
+    def __init__(self, package: str) -> None:
+        names = ("gen", "concurrent", "ioloop", "locks", "queues")
+        self.gen, concurrent, ioloop, self.locks, self.queues = modules(package, *names)
+        self.Future = concurrent.Future
+        self.IOLoop = ioloop.IOLoop
+
+
+def row(
+    name: str, what: str, contestants: list[str] = GENERATORS
+) -> Callable[[Callable[[Tools, int], Awaitable[int | None]]], None]:
+    """A row written with Tornado's names, as a coroutine that an IOLoop runs."""
+
+    def add(function: Callable[[Tools, int], Awaitable[int | None]]) -> None:
+        def run(contestant: str, n: int) -> int | None:
+            if contestant == "tornado-uvloop":
+                policy = importlib.import_module("uvloop").EventLoopPolicy()
+                asyncio.set_event_loop_policy(policy)
+            tools = Tools("tornado" if "tornado" in contestant else "pyfastloop")
+            loop = tools.IOLoop()
+            try:
+                result: int | None = loop.run_sync(lambda: function(tools, n))
+                return result
+            finally:
+                loop.close()
+
+        ROWS[name] = (what, run, contestants)
+
+    return add
+
+
+def await_row(
+    name: str, what: str
+) -> Callable[[Callable[[int], Awaitable[int | None]]], None]:
+    """A row written for asyncio, on every loop."""
+
+    def add(function: Callable[[int], Awaitable[int | None]]) -> None:
+        def run(contestant: str, n: int) -> int | None:
+            package = contestant.removesuffix("-own")
+            loop = importlib.import_module(package).new_event_loop()
+            if contestant.endswith("-own"):
+                loop.own_tasks = True
+            try:
+                result: int | None = loop.run_until_complete(function(n))
+                return result
+            finally:
+                loop.close()
+
+        contestants = [c for c in AWAITS if "tornado" not in c]
+        ROWS[name] = (what, run, contestants)
+
+    return add
+
+
+@row("yield-done", "yield of a future that is done")
+def yield_done(t: Tools, n: int) -> Any:
+    @t.gen.coroutine
+    def run() -> Any:
+        f = t.Future()
+        f.set_result(None)
+        for _ in range(n):
+            yield f
+
+    return run()
+
+
+@row("yield-pending", "yield of a future that the next callback sets")
+def yield_pending(t: Tools, n: int) -> Any:
+    @t.gen.coroutine
+    def run() -> Any:
+        loop = t.IOLoop.current()
+        for _ in range(n):
+            f = t.Future()
+            loop.add_callback(f.set_result, None)
+            yield f
+
+    return run()
+
+
+@row("moment", "yield gen.moment")
+def moment(t: Tools, n: int) -> Any:
+    @t.gen.coroutine
+    def run() -> Any:
+        for _ in range(n):
+            yield t.gen.moment
+
+    return run()
+
+
+@row("nested", "three coroutines deep, the innermost waits for a pending future")
+def nested(t: Tools, n: int) -> Any:
+    loop = t.IOLoop.current()
+
+    @t.gen.coroutine
+    def innermost() -> Any:
+        f = t.Future()
+        loop.add_callback(f.set_result, 1)
+        return (yield f)
+
+    @t.gen.coroutine
+    def middle() -> Any:
+        return (yield innermost())
+
+    @t.gen.coroutine
+    def run() -> Any:
+        for _ in range(n):
+            yield middle()
+
+    return run()
+
+
+@row("call", "calling a coroutine that never waits")
+def call(t: Tools, n: int) -> Any:
+    @t.gen.coroutine
+    def nothing() -> Any:
+        return 1
+        yield
+
+    @t.gen.coroutine
+    def run() -> Any:
+        for _ in range(n):
+            yield nothing()
+
+    return run()
+
+
+@row("multi", "yield of a list of 100 pending futures, for each future")
+def multi(t: Tools, n: int) -> Any:
+    loop = t.IOLoop.current()
+    rounds = max(1, n // 100)
+
+    @t.gen.coroutine
+    def run() -> Any:
+        for _ in range(rounds):
+            futures = [t.Future() for _ in range(100)]
+            for f in futures:
+                loop.add_callback(f.set_result, None)
+            yield futures
+        return rounds * 100
+
+    return run()
+
+
+@row("engine", "gen.engine with gen.Task and a callback", ["pyfastloop"])
+def engine(t: Tools, n: int) -> Any:
+    loop = t.IOLoop.current()
+    done = t.Future()
+
+    def later(callback: Any) -> None:
+        loop.add_callback(callback, None)
+
+    @t.gen.engine
+    def run() -> Any:
+        for _ in range(n):
+            yield t.gen.Task(later)
+        done.set_result(None)
+
+    run()
+    return done
+
+
+@row("queue", "an item handed over by a Queue of one")
+def queue(t: Tools, n: int) -> Any:
+    q = t.queues.Queue(1)
+
+    async def produce() -> None:
+        for number in range(n):
+            await q.put(number)
+
+    async def consume() -> None:
+        for _ in range(n):
+            await q.get()
+
+    return t.gen.multi([produce(), consume()])
+
+
+@row("lock", "a Lock handed over between two coroutines")
+def lock(t: Tools, n: int) -> Any:
+    one = t.locks.Lock()
+
+    async def take() -> None:
+        for _ in range(n // 2):
+            async with one:
+                await t.gen.sleep(0)
+
+    return t.gen.multi([take(), take()])
+
+
+@await_row("await", "await of the loop's future that the next callback sets")
+async def await_pending(n: int) -> None:
+    loop = asyncio.get_running_loop()
+    for _ in range(n):
+        f = loop.create_future()
+        loop.call_soon(f.set_result, None)
+        await f
+
+
+@await_row("await-foreign", "await of asyncio's future that the next callback sets")
+async def await_foreign(n: int) -> None:
+    loop = asyncio.get_running_loop()
+    for _ in range(n):
+        f = asyncio.Future(loop=loop)
+        loop.call_soon(f.set_result, None)
+        await f
+
+
+@await_row("spawn", "a task made and awaited")
+async def spawn(n: int) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def nothing() -> None:
+        pass
+
+    for _ in range(n):
+        await loop.create_task(nothing())
