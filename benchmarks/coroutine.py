@@ -1,7 +1,7 @@
 """``python -m benchmarks coroutine``: what one step of a coroutine costs.
 
-Generator rows run the same program on pyfastloop, Tornado, and Tornado over uvloop. Await
-rows run on plain asyncio and uvloop as well; pyfastloop-own is pyfastloop with its own
+Generator rows run the same program on pyfastloop, Tornado, and Tornado over uvloop;
+await rows on plain asyncio and uvloop too. pyfastloop-own is pyfastloop with its own
 Task, pyfastloop with asyncio's.
 """
 

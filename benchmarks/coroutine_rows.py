@@ -177,6 +177,10 @@ def engine(t: Tools, n: int) -> Any:
     return done
 
 
+async def both(t: Tools, one: Any, other: Any) -> None:
+    await t.gen.multi([one, other])
+
+
 @row("queue", "an item handed over by a Queue of one")
 def queue(t: Tools, n: int) -> Any:
     q = t.queues.Queue(1)
@@ -189,7 +193,7 @@ def queue(t: Tools, n: int) -> Any:
         for _ in range(n):
             await q.get()
 
-    return t.gen.multi([produce(), consume()])
+    return both(t, produce(), consume())
 
 
 @row("lock", "a Lock handed over between two coroutines")
@@ -199,9 +203,9 @@ def lock(t: Tools, n: int) -> Any:
     async def take() -> None:
         for _ in range(n // 2):
             async with one:
-                await t.gen.sleep(0)
+                await asyncio.sleep(0)
 
-    return t.gen.multi([take(), take()])
+    return both(t, take(), take())
 
 
 @await_row("await", "await of the loop's future that the next callback sets")
