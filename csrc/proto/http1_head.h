@@ -78,7 +78,7 @@ typedef struct {
     uint16_t flags;
     uint16_t status; /* responses: 100-999 */
     uint32_t nfields;
-    uint64_t seen;           /* bit (1 << id) for each well-known field that is there */
+    uint64_t seen;           /* bit id for each field with a known id below 64 */
     uint64_t content_length; /* 0 unless FL_HEAD_HAS_LENGTH */
     fl_slice method_name;    /* requests */
     fl_slice target;         /* requests: as sent */
@@ -118,7 +118,7 @@ fl_slice_span(const char *p, fl_slice s)
 static inline const fl_field *
 fl_head_find(const fl_head *head, uint8_t id)
 {
-    if ((head->seen >> id & 1) == 0) {
+    if (id < 64 && (head->seen >> id & 1) == 0) {
         return NULL;
     }
     for (uint32_t i = 0; i < head->nfields; i++) {
@@ -135,7 +135,7 @@ fl_span fl_method_name(int method);
 /* enum fl_method of an exact (case-sensitive) name. */
 uint8_t fl_method_lookup(fl_span name);
 
-/* Whether a comma-separated list has this token in any case (RFC 9110 section 5.6.1). */
+/* Whether a comma-separated list (RFC 9110 section 5.6.1) has this token in any case. */
 bool fl_list_has(fl_span list, fl_span token);
 
 #endif

@@ -55,7 +55,7 @@ fl_is_token(fl_span s)
     return s.n > 0 && fl_span_all(s, FL_C_TOKEN);
 }
 
-/* At most 64 of them, so that one uint64_t can say which were seen. */
+/* Those below 64 fit in one uint64_t that says which were seen (fl_head.seen). */
 enum fl_header_id {
     FL_H_OTHER = 0,
     FL_H_HOST,
@@ -118,6 +118,18 @@ enum fl_header_id {
     FL_H_DNT,
     FL_H_VIA,
     FL_H_FORWARDED,
+    FL_H_PRIORITY,
+    FL_H_X_REQUEST_ID,
+    FL_H_TRACEPARENT,
+    /* From 64 on: known by name, but without a bit in fl_head.seen. */
+    FL_H_SEC_FETCH_SITE,
+    FL_H_SEC_FETCH_MODE,
+    FL_H_SEC_FETCH_DEST,
+    FL_H_SEC_FETCH_USER,
+    FL_H_SEC_CH_UA,
+    FL_H_SEC_CH_UA_MOBILE,
+    FL_H_SEC_CH_UA_PLATFORM,
+    FL_H_SEC_GPC,
     FL_H_COUNT
 };
 
