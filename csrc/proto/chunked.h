@@ -5,7 +5,7 @@
  *
  * The decoder looks at each byte once, copies no data (pieces are handed out in place)
  * and refuses every framing that a proxy could read differently: sizes are 1*HEXDIG,
- * lines end in CR LF, extensions obey the grammar.
+ * lines end in CR LF, extensions hold no control bytes.
  *
  * Use:
  *      fl_span data; size_t used;
@@ -32,7 +32,7 @@ enum { FL_CHUNK_MORE = 0, FL_CHUNK_DATA = 1, FL_CHUNK_END = 2 };
 
 typedef struct {
     uint32_t line;          /* bytes of one size line with its CR LF */
-    uint32_t overhead;      /* framing bytes allowed beyond one for each byte of data */
+    uint32_t overhead;      /* framing beyond 16 bytes a chunk and one a byte of data */
     uint32_t trailer_bytes; /* all trailer lines together */
     uint32_t trailer_lines;
 } fl_chunked_limits;
@@ -47,6 +47,7 @@ typedef struct {
     uint64_t left;   /* bytes of the current chunk's data that are to come */
     uint64_t body;   /* bytes of data seen */
     uint64_t framing; /* bytes of framing seen */
+    uint64_t chunks;  /* size lines seen */
     uint32_t line;    /* bytes of the current line seen */
     uint32_t trailer_seen;
     uint32_t trailer_count;
