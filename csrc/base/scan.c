@@ -5,7 +5,9 @@
  *
  * Layer: base. Threads: any, once fl_cpu_init has returned.
  */
-#define _GNU_SOURCE /* memmem */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1 /* memmem */
+#endif
 #include "base/scan.h"
 
 #include "base/scan_sets.h"

@@ -41,14 +41,13 @@ typedef struct {
 
 typedef struct {
     fl_chunked_limits limits;
-    fl_buf *trailers; /* borrowed or NULL: gets the trailer lines, each with CR LF */
-    fl_buf
-        *extensions; /* borrowed or NULL: gets ";name=value" CR LF of chunks with any */
-    uint64_t left;   /* bytes of the current chunk's data that are to come */
-    uint64_t body;   /* bytes of data seen */
-    uint64_t framing; /* bytes of framing seen */
-    uint64_t chunks;  /* size lines seen */
-    uint32_t line;    /* bytes of the current line seen */
+    fl_buf *trailers;   /* borrowed or NULL: gets trailer lines, each with CR LF */
+    fl_buf *extensions; /* borrowed or NULL: gets ";name=value" CR LF of each */
+    uint64_t left;      /* bytes of the current chunk's data that are to come */
+    uint64_t body;      /* bytes of data seen */
+    uint64_t framing;   /* bytes of framing seen */
+    uint64_t chunks;    /* size lines seen */
+    uint32_t line;      /* bytes of the current line seen */
     uint32_t trailer_seen;
     uint32_t trailer_count;
     uint8_t state;
