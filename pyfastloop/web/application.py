@@ -295,6 +295,8 @@ class _HandlerDelegate(httputil.HTTPMessageDelegate):
         self.path_kwargs = path_kwargs or {}
         self.chunks: list[bytes] = []
         self.handler: RequestHandler | None = None
+        #: The future of ``_execute``, once it was started.
+        self.running: Any = None
         self.stream_request_body = handler_class._stream_request_body
 
     def headers_received(
@@ -351,6 +353,7 @@ class _HandlerDelegate(httputil.HTTPMessageDelegate):
             handler._execute(transforms, *self.path_args, **self.path_kwargs)
         )
         running.add_done_callback(_report)
+        self.running = running
         return handler._prepared_future
 
 

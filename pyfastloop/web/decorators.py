@@ -56,7 +56,7 @@ def asynchronous(method: _Method) -> _Method:
 
     @functools.wraps(method)
     def wrapper(self: RequestHandler, *args: Any, **kwargs: Any) -> None:
-        if self.application._wsgi:
+        if self.application._wsgi or getattr(self.request.connection, "wsgi", False):
             raise RuntimeError("@asynchronous is not supported for WSGI apps")
         self._auto_finish = False
         with stack_context.ExceptionStackContext(self._stack_context_handle_exception):
