@@ -49,8 +49,8 @@ check_report(bool ok, int line, const char *format, ...)
 static inline bool
 check_int(int64_t got, int64_t want, int line, const char *what)
 {
-    return check_report(got == want, line, "%s is %" PRId64 ", want %" PRId64, what, got,
-                        want);
+    return check_report(got == want, line, "%s is %" PRId64 ", want %" PRId64, what,
+                        got, want);
 }
 
 #define CHECK_SPAN(got, want) check_span((got), (want), __LINE__, #got)
@@ -58,10 +58,9 @@ check_int(int64_t got, int64_t want, int line, const char *what)
 static inline bool
 check_span(fl_span got, const char *want, int line, const char *what)
 {
-    return check_report(got.n == strlen(want) &&
-                            (got.n == 0 || memcmp(got.p, want, got.n) == 0),
-                        line, "%s is \"%.*s\", want \"%s\"", what, (int)got.n,
-                        got.n > 0 ? got.p : "", want);
+    return check_report(
+        got.n == strlen(want) && (got.n == 0 || memcmp(got.p, want, got.n) == 0), line,
+        "%s is \"%.*s\", want \"%s\"", what, (int)got.n, got.n > 0 ? got.p : "", want);
 }
 
 static inline int

@@ -47,8 +47,8 @@ numbers_are_read_strictly(void)
     CHECK(parses("0", 0));
     CHECK(parses("007", 7));
     CHECK(parses("9999999999999999999", UINT64_C(9999999999999999999)));
-    static const char *const bad[] = {"",   "+1", "-1",  " 1", "1 ",
-                                      "1_", "0x", "1.0", "\xB2", "10000000000000000000"};
+    static const char *const bad[] = {
+        "", "+1", "-1", " 1", "1 ", "1_", "0x", "1.0", "\xB2", "10000000000000000000"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         CHECK(!parses(bad[i], 0) && !parses(bad[i], 1));
     }

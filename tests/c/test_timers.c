@@ -85,12 +85,10 @@ the_soonest_comes_first(void)
             uint64_t when = 1 + random_below(50);
             CHECK_INT(fl_timers_arm(&t, &nodes[i], when), 0);
             order[i] = when << 32 | ++armings;
-        }
-        else if (what < 8) {
+        } else if (what < 8) {
             fl_timers_cancel(&t, &nodes[i]);
             order[i] = 0;
-        }
-        else {
+        } else {
             size_t best = COUNT;
             for (size_t k = 0; k < COUNT; k++) {
                 if (order[k] != 0 && (best == COUNT || order[k] < order[best])) {
