@@ -361,7 +361,9 @@ def test_parse_callbacks_run_once_the_source_is_final(options: OptionParser):
 
 def test_print_help(options: OptionParser, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", ["program"])
-    options.define("wordy", default=3, help="word " * 20, group="app", metavar="N")
+    options.define(
+        "wordy", default=3, help=("word " * 20).strip(), group="app", metavar="N"
+    )
     options.define("long_name", help="short", group="app", metavar="m" * 30)
     file = io.StringIO()
     options.print_help(file)
