@@ -307,6 +307,13 @@ field_error(const char *p, size_t n, size_t at, size_t stop)
     return c == '\r' ? -FL_BAD_FIELD_LINE : -FL_BAD_FIELD_NAME;
 }
 
+/* Why a value does not end where a byte stands that may not be in it. */
+static int
+value_error(char c)
+{
+    return c == '\r' || c == '\n' ? -FL_BAD_LINE_END : -FL_BAD_BYTE;
+}
+
 /* Reads the line at *at: FIELD_LINE with *f and *at moved past it, EMPTY_LINE with *at past
  * it, NO_LINE when it is not all there, or -reason. */
 static inline int
@@ -333,12 +340,11 @@ read_field(marker *m, size_t *at, fl_field *f)
         value++;
     }
     size_t end = next_mark(m, m->marks.not_value, value);
-    if (end + 1 >= n) {
+    if (end >= n || (end + 1 == n && p[end] == '\r')) {
         return NO_LINE;
     }
     if (p[end] != '\r' || p[end + 1] != '\n') {
-        bool line_end = p[end] == '\r' || p[end] == '\n';
-        return line_end ? -FL_BAD_LINE_END : -FL_BAD_BYTE;
+        return value_error(p[end]);
     }
     *at = end + 2;
     while (end > value && (p[end - 1] == ' ' || p[end - 1] == '\t')) {
@@ -683,8 +689,7 @@ survey(head_kind kind, const char *p, size_t n, size_t *scanned, size_t max_head
             break;
         }
         if (p[at] != '\r' || p[at + 1] != '\n') {
-            bool line_end = p[at] == '\r' || p[at] == '\n';
-            return line_end ? -FL_BAD_LINE_END : -FL_BAD_BYTE;
+            return value_error(p[at]);
         }
         if (!first_done) {
             int rc = read_first_line(kind, p, lead, at, out);
