@@ -159,6 +159,14 @@ class Application(ReversibleRouter):
         )
         return server
 
+    @property
+    def asgi(self) -> Any:
+        """This application as an ASGI application, for servers of that kind:
+        ``uvicorn module:app.asgi``."""
+        from pyfastloop.asgi import ASGIApplication
+
+        return ASGIApplication(self)
+
     def add_handlers(self, host_pattern: str, host_handlers: _RuleList) -> None:
         """Adds routes for the hosts that match ``host_pattern``; of several patterns
         the first added wins, and all win against the routes without one."""
