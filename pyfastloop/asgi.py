@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 import types
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -40,6 +41,8 @@ _VERSION = {"version": "3.0", "spec_version": "2.4"}
 # Messages of a WebSocket that may wait for the application.
 _WEBSOCKET_BACKLOG = 32
 _CLOSE_NO_STATUS = 1005
+# Headers that an ASGI server writes itself.
+_SERVERS_OWN = frozenset({"Server", "Date", "Connection", "Transfer-Encoding"})
 
 
 class ASGIContainer(Router):
@@ -312,6 +315,8 @@ class _HTTPExchange(httputil.HTTPMessageDelegate):
             headers["Content-Length"] = str(len(body))
         if "Server" not in headers:
             headers["Server"] = SERVER_NAME
+        if "Date" not in headers:
+            headers["Date"] = httputil.format_timestamp(time.time())
         if self._request.method == "HEAD" or bodiless:
             body = b""
         self._head_sent = True
@@ -559,6 +564,7 @@ class _ASGIConnection(httputil.HTTPConnection):
             "headers": [
                 (name.lower().encode("latin-1"), value.encode("latin-1"))
                 for name, value in headers.get_all()
+                if name not in _SERVERS_OWN
             ],
         }
         self._put(message, None)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 import types
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -225,6 +226,8 @@ class _Response:
                 headers["Content-Type"] = "text/html; charset=UTF-8"
         if "Server" not in headers:
             headers["Server"] = SERVER_NAME
+        if "Date" not in headers:
+            headers["Date"] = httputil.format_timestamp(time.time())
         if self.request.method == "HEAD" or bodiless:
             piece = b""
         self.head_sent = True
