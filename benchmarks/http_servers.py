@@ -68,19 +68,21 @@ def _module(name: str, *more: str) -> Callable[[int, Path, Row], list[str]]:
     return command
 
 
-def _floor(port: int, work: Path, row: Row) -> list[str]:
-    program = work / "floor"
+def compiled(work: Path, source: str) -> Path:
+    """A C program of benchmarks/, compiled once into the work folder."""
+    program = work / Path(source).stem
     if not program.exists():
-        source = ROOT / "benchmarks" / "floor" / "floor.c"
         flags = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Wshadow"]
-        subprocess.run(["gcc", *flags, "-o", program, source], check=True)
+        file = ROOT / "benchmarks" / source
+        subprocess.run(["gcc", *flags, "-o", program, file], check=True)
+    return program
+
+
+def _floor(port: int, work: Path, row: Row) -> list[str]:
+    program = compiled(work, "floor/floor.c")
     close = row.headers.get("Connection") == "close"
-    return [
-        str(program),
-        str(port),
-        str(work / f"{row.name}.answer"),
-        *["close"] * close,
-    ]
+    answer = work / f"{row.name}.answer"
+    return [str(program), str(port), str(answer), *["close"] * close]
 
 
 def _nginx(port: int, work: Path, row: Row) -> list[str]:
