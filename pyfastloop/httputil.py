@@ -101,7 +101,8 @@ class HTTPMessageDelegate:
     """Takes one message in pieces; subclass and implement what matters.
 
     After ``headers_received`` exactly one of ``finish`` and ``on_connection_close`` is
-    called, the latter also after the former when the peer leaves before the answer.
+    called. That the peer left while its answer was being made is told by the connection's
+    close callback.
     """
 
     def headers_received(
@@ -353,10 +354,13 @@ def _parse_header(line: str) -> tuple[str, dict[str, str]]:
     """
     value, pairs = _core.split_params(line)
     params = email.utils.decode_params([("", ""), *pairs])
-    params.pop(0)
-    return value, {
-        name: email.utils.collapse_rfc2231_value(found) for name, found in params
-    }
+    found = {}
+    for name, raw in params[1:]:
+        text = email.utils.collapse_rfc2231_value(raw)
+        if isinstance(raw, tuple) and len(text) > 1 and text[0] == text[-1] == '"':
+            text = text[1:-1]
+        found[name] = text
+    return value, found
 
 
 def _encode_header(key: str, pdict: Mapping[str, str | int | None]) -> str:

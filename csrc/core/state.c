@@ -44,6 +44,19 @@ state_import(const char *module, const char *name)
     return obj;
 }
 
+PyObject *
+FlState_Lazy(FlState *st, PyObject **slot, const char *module, const char *name)
+{
+    (void)st;
+    if (*slot == NULL) {
+        PyObject *found = state_import(module, name);
+
+        /* The import ran code, which may have come here first. */
+        Py_XSETREF(*slot, found);
+    }
+    return *slot;
+}
+
 static int
 state_fill(FlState *st)
 {
@@ -95,6 +108,9 @@ FlState_Traverse(FlState *st, visitproc visit, void *arg)
 #define X(field, module, name) Py_VISIT(st->field);
     FL_IMPORTS(X)
 #undef X
+#define X(field) Py_VISIT(st->field);
+    FL_LAZY(X)
+#undef X
     Py_VISIT(st->app_log);
     Py_VISIT(st->gen_log);
     Py_VISIT(st->current_hook);
@@ -114,6 +130,11 @@ FlState_Clear(FlState *st)
 #define X(field, module, name) Py_CLEAR(st->field);
     FL_IMPORTS(X)
 #undef X
+#define X(field) Py_CLEAR(st->field);
+    FL_LAZY(X)
+#undef X
+    for (int i = 0; i < FL_STATE_HEADER_NAMES; i++)
+        Py_CLEAR(st->header_names[i]);
     Py_CLEAR(st->app_log);
     Py_CLEAR(st->gen_log);
     Py_CLEAR(st->empty_tuple);

@@ -23,7 +23,11 @@
 
 #define FL_NET_TYPES(X)
 
-#define FL_HTTP_TYPES(X)
+#define FL_HTTP_TYPES(X) \
+    X(HTTPHeaders)       \
+    X(HTTPServerRequest) \
+    X(HTTP1Parameters)   \
+    X(HTTPFunctions)
 
 #define FL_WEB_TYPES(X)
 
@@ -74,7 +78,19 @@
 
 #define FL_NET_NAMES(X)
 
-#define FL_HTTP_NAMES(X)
+#define FL_HTTP_NAMES(X)     \
+    X(GET)                   \
+    X(HEAD)                  \
+    X(POST)                  \
+    X(data_received)         \
+    X(finish)                \
+    X(headers_received)      \
+    X(http)                  \
+    X(on_close)              \
+    X(on_connection_close)   \
+    X(protocol)              \
+    X(remote_ip)             \
+    X(start_request)
 
 #define FL_WEB_NAMES(X)
 
@@ -101,6 +117,24 @@
     X(get_logger, "logging", "getLogger")                   \
     X(set_wakeup_fd, "signal", "set_wakeup_fd")
 
+/* X(field): something of the package's own Python modules (or one that is dear to
+ * import), fetched by FlState_Lazy on first use. */
+#define FL_LAZY(X)          \
+    X(HTTPInputError)       \
+    X(HTTPOutputError)      \
+    X(SimpleCookie)         \
+    X(parse_body_arguments) \
+    X(Mapping)              \
+    X(StreamClosedError)    \
+    X(RequestStartLine)     \
+    X(ResponseStartLine)    \
+    X(GzipMessageDelegate)  \
+    X(InputErrorBase)       \
+    X(call_when_done)
+
+/* One slot for each well-known header name (proto/tokens.h has at most 64). */
+#define FL_STATE_HEADER_NAMES 64
+
 typedef struct FlLoop FlLoop;
 
 typedef struct FlState {
@@ -116,6 +150,11 @@ typedef struct FlState {
 #define X(field, module, name) PyObject *field; /* owned */
     FL_IMPORTS(X)
 #undef X
+#define X(field) PyObject *field; /* owned; NULL until first used */
+    FL_LAZY(X)
+#undef X
+    const void *http_target; /* borrowed: web's FlHTTP1Target, NULL without web */
+    PyObject *header_names[FL_STATE_HEADER_NAMES]; /* owned; NULL until first used */
     PyObject *app_log;      /* owned; logger "tornado.application" */
     PyObject *gen_log;      /* owned; logger "tornado.general" */
     PyObject *empty_tuple;  /* owned */
@@ -139,6 +178,11 @@ FlState_OfModule(PyObject *module)
  */
 int FlState_AddType(PyObject *module, PyTypeObject **slot, PyType_Spec *spec,
                     PyObject *base, bool hidden);
+
+/* *slot, which is set to the attribute of the module on first use; borrowed, or NULL
+ * with an exception. */
+PyObject *FlState_Lazy(FlState *st, PyObject **slot, const char *module,
+                       const char *name); /* escapes */
 
 /* Fills the state (names, imports, types) and module; 0 or -1. */
 int FlState_Init(PyObject *module);

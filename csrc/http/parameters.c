@@ -1,0 +1,232 @@
+/* parameters.c -- http1connection.HTTP1ConnectionParameters: a connection's numbers.
+ *
+ * Attributes are C numbers, so that a connection reads them live at the cost of a load;
+ * None is a negative number inside.
+ *
+ * Layer: http. Threads: none; under the GIL.
+ */
+#include "http/connection.h"
+
+#define DEFAULT_CHUNK 65536
+#define DEFAULT_HEADER 65536
+
+static FlHTTP1Parameters *
+params_cast(PyObject *self)
+{
+    return (FlHTTP1Parameters *)self;
+}
+
+/* What holds where a program says nothing; seconds and bytes. */
+static void
+params_defaults(FlHTTP1Parameters *self)
+{
+    self->no_keep_alive = false;
+    self->decompress = false;
+    self->chunk_size = DEFAULT_CHUNK;
+    self->max_header_size = DEFAULT_HEADER;
+    self->max_body_size = -1;
+    self->header_timeout = -1;
+    self->body_timeout = -1;
+    self->idle_timeout = -1;
+    self->first_timeout = -1;
+    self->body_gap_timeout = -1;
+    self->write_timeout = -1;
+    self->half_closed_timeout = 30;
+    self->min_body_rate = -1;
+    self->rate_grace = 15;
+}
+
+static int
+to_int(PyObject *value, int64_t *out, int64_t none)
+{
+    if (value == Py_None) {
+        *out = none;
+        return 0;
+    }
+    if (PyFloat_Check(value)) { /* sizes are often written 1e9 */
+        double d = PyFloat_AS_DOUBLE(value);
+
+        *out = d < 9e18 ? (int64_t)d : INT64_MAX;
+        return 0;
+    }
+    *out = PyLong_AsLongLong(value);
+    return *out == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+to_seconds(PyObject *value, double *out)
+{
+    if (value == Py_None) {
+        *out = -1;
+        return 0;
+    }
+    *out = PyFloat_AsDouble(value);
+    return *out == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+params_init(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"no_keep_alive",  "chunk_size",    "max_header_size",
+                            "header_timeout", "max_body_size", "body_timeout",
+                            "decompress",     NULL};
+    FlHTTP1Parameters *self = params_cast(op);
+    PyObject *chunk = Py_None, *header = Py_None, *header_timeout = Py_None,
+             *body = Py_None, *body_timeout = Py_None;
+    int no_keep_alive = 0, decompress = 0;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|pOOOOOp:HTTP1ConnectionParameters",
+                                     names, &no_keep_alive, &chunk, &header,
+                                     &header_timeout, &body, &body_timeout,
+                                     &decompress))
+        return -1;
+    params_defaults(self);
+    self->no_keep_alive = no_keep_alive;
+    self->decompress = decompress;
+    if (to_int(chunk, &self->chunk_size, DEFAULT_CHUNK) < 0 ||
+        to_int(header, &self->max_header_size, DEFAULT_HEADER) < 0 ||
+        to_int(body, &self->max_body_size, -1) < 0 ||
+        to_seconds(header_timeout, &self->header_timeout) < 0 ||
+        to_seconds(body_timeout, &self->body_timeout) < 0)
+        return -1;
+    if (self->chunk_size <= 0) /* Tornado: 0 is "not given" */
+        self->chunk_size = DEFAULT_CHUNK;
+    if (self->max_header_size <= 0)
+        self->max_header_size = DEFAULT_HEADER;
+    return 0;
+}
+
+static PyObject *
+params_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *self = type->tp_alloc(type, 0);
+
+    (void)args;
+    (void)kwargs;
+    if (self != NULL)
+        params_defaults(params_cast(self));
+    return self;
+}
+
+static int
+params_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(params_cast(op)->dict);
+    return 0;
+}
+
+static int
+params_clear(PyObject *op)
+{
+    Py_CLEAR(params_cast(op)->dict);
+    return 0;
+}
+
+static void
+params_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+
+    PyObject_GC_UnTrack(op);
+    params_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyObject *
+get_int(PyObject *op, void *closure)
+{
+    int64_t value = *(int64_t *)((char *)op + (size_t)closure);
+
+    if (value < 0)
+        Py_RETURN_NONE;
+    return PyLong_FromLongLong(value);
+}
+
+static int
+set_int(PyObject *op, PyObject *value, void *closure)
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "parameters cannot be deleted");
+        return -1;
+    }
+    return to_int(value, (int64_t *)((char *)op + (size_t)closure), -1);
+}
+
+static PyObject *
+get_seconds(PyObject *op, void *closure)
+{
+    double value = *(double *)((char *)op + (size_t)closure);
+
+    if (value < 0)
+        Py_RETURN_NONE;
+    return PyFloat_FromDouble(value);
+}
+
+static int
+set_seconds(PyObject *op, PyObject *value, void *closure)
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "parameters cannot be deleted");
+        return -1;
+    }
+    return to_seconds(value, (double *)((char *)op + (size_t)closure));
+}
+
+#define INT(name, doc) \
+    {#name, get_int, set_int, PyDoc_STR(doc), (void *)offsetof(FlHTTP1Parameters, name)}
+#define SECONDS(name, doc)                         \
+    {#name, get_seconds, set_seconds, PyDoc_STR(doc), \
+     (void *)offsetof(FlHTTP1Parameters, name)}
+
+static PyGetSetDef params_getset[] = {
+    INT(chunk_size, "Bytes handed to data_received at most."),
+    INT(max_header_size, "Bytes of a head."),
+    INT(max_body_size, "Bytes of a body; None: the stream's max_buffer_size."),
+    INT(min_body_rate, "Bytes a second a body must come at after rate_grace."),
+    SECONDS(header_timeout, "Seconds for a whole head."),
+    SECONDS(body_timeout, "Seconds for a whole body."),
+    SECONDS(idle_timeout, "Seconds between two requests."),
+    SECONDS(first_timeout, "Seconds of silence on a new connection."),
+    SECONDS(body_gap_timeout, "Seconds between two pieces of a body."),
+    SECONDS(write_timeout, "Seconds without progress of an answer."),
+    SECONDS(half_closed_timeout, "Seconds for an answer after the peer's FIN."),
+    SECONDS(rate_grace, "Seconds before min_body_rate is looked at."),
+    {NULL, NULL, NULL, NULL, NULL},
+};
+#undef INT
+#undef SECONDS
+
+static PyMemberDef params_members[] = {
+    {"no_keep_alive", T_BOOL, offsetof(FlHTTP1Parameters, no_keep_alive), 0, NULL},
+    {"decompress", T_BOOL, offsetof(FlHTTP1Parameters, decompress), 0, NULL},
+    {"__dictoffset__", T_PYSSIZET, offsetof(FlHTTP1Parameters, dict), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot params_slots[] = {
+    {Py_tp_doc, "Parameters of HTTP/1 connections, read by them as they go."},
+    {Py_tp_new, params_new},
+    {Py_tp_init, params_init},
+    {Py_tp_dealloc, params_dealloc},
+    {Py_tp_traverse, params_traverse},
+    {Py_tp_clear, params_clear},
+    {Py_tp_getset, params_getset},
+    {Py_tp_members, params_members},
+    {0, NULL},
+};
+
+static PyType_Spec params_spec = {
+    .name = "pyfastloop.http1connection.HTTP1ConnectionParameters",
+    .basicsize = sizeof(FlHTTP1Parameters),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = params_slots,
+};
+
+int
+FlHTTP1Parameters_AddType(PyObject *module, FlState *st)
+{
+    return FlState_AddType(module, &st->HTTP1Parameters_type, &params_spec, NULL,
+                           false);
+}
