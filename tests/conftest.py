@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import faulthandler
+import importlib.util
 import os
 import sys
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +17,14 @@ settings.register_profile(
     "house", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("house")
+
+# Programs that the tests start import the package that the tests import, from wherever
+# they run: an installed one anyway, that of a clone by its path.
+_package = importlib.util.find_spec("pyfastloop")
+if _package is not None and _package.origin is not None:
+    _home = str(Path(_package.origin).parents[1])
+    if _home == str(Path(__file__).resolve().parents[1]):
+        os.environ["PYTHONPATH"] = _home
 
 IN_CI = os.environ.get("CI") == "true"
 SECONDS_A_TEST = float(os.environ.get("PYFASTLOOP_TEST_SECONDS", "180"))
