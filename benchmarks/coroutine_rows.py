@@ -57,7 +57,7 @@ def await_row(
             package = contestant.removesuffix("-own")
             loop = importlib.import_module(package).new_event_loop()
             if contestant.endswith("-own"):
-                loop.own_tasks = True
+                loop.set_own_tasks(True)
             try:
                 result: int | None = loop.run_until_complete(function(n))
                 return result

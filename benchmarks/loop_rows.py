@@ -30,7 +30,7 @@ def new_loop(contestant: str) -> Any:
     package = contestant.removesuffix("-own")
     loop = importlib.import_module(package).new_event_loop()
     if contestant.endswith("-own"):
-        loop.own_tasks = True
+        loop.set_own_tasks(True)
     return loop
 
 

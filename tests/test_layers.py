@@ -44,7 +44,7 @@ SYSTEM_CALLS = (
 TABLES = re.compile(
     r"static (?:struct )?(?:PyMethodDef|PyGetSetDef|PyMemberDef|PyType_Slot|PyType_Spec"
     r"|PyModuleDef_Slot|PyModuleDef|PyStructSequence_Field|PyStructSequence_Desc) \w+"
-    r"|static char \*(?:const )?(?:kwlist|keywords)\w*\[\]"
+    r"|static char \*(?:const )?\w+\[\]"
 )
 # The two exceptions that csrc/README.md names.
 MUTABLE = {"base/scan.c": "the CPU dispatch table", "web/hooks.c": "the hook epoch"}
