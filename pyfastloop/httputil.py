@@ -13,6 +13,7 @@ parameters of a header is found in linear time whatever a peer sends.
 
 from __future__ import annotations
 
+import abc
 import calendar
 import dataclasses
 import datetime
@@ -122,7 +123,7 @@ class HTTPMessageDelegate:
         """The connection was closed before the exchange was over."""
 
 
-class HTTPConnection:
+class HTTPConnection(abc.ABC):  # noqa: B024 (C's HTTP1Connection is registered)
     """Where an application writes its answer; HTTP/1 implements it in C."""
 
     def write_headers(

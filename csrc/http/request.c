@@ -141,6 +141,11 @@ split_uri(FlHTTPServerRequest *self)
 }
 
 static PyObject *
+make_remote_ip(FlHTTPServerRequest *self);
+static PyObject *
+make_protocol(FlHTTPServerRequest *self);
+
+static PyObject *
 given_or(PyObject *given, const char *fallback)
 {
     return given == NULL || given == Py_None ? PyUnicode_FromString(fallback)
@@ -198,7 +203,12 @@ request_init(PyObject *op, PyObject *args, PyObject *kwargs)
     Py_XSETREF(self->host, host == NULL || host == Py_None || !PyObject_IsTrue(host)
                                ? checked_host(self)
                                : Py_NewRef(host));
-    return self->host == NULL ? -1 : split_uri(self);
+    if (self->host == NULL || split_uri(self) < 0)
+        return -1;
+    /* Now, not when asked: a proxy's headers hold for this request alone. */
+    Py_XSETREF(self->remote_ip, make_remote_ip(self));
+    Py_XSETREF(self->protocol, make_protocol(self));
+    return self->remote_ip == NULL || self->protocol == NULL ? -1 : 0;
 }
 
 static int
