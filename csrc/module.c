@@ -2,7 +2,7 @@
  *
  * Layer: above all. Threads: with the interpreter.
  */
-#include "core/state.h"
+#include "core/task.h"
 
 extern PyModuleDef fl_core_module;
 
@@ -40,6 +40,14 @@ module_free(void *module)
         PyThread_tss_delete(&st->running);
 }
 
+static PyMethodDef module_methods[] = {
+    {"set_hooks", (PyCFunction)(void (*)(void))FlState_SetHooks,
+     METH_VARARGS | METH_KEYWORDS, "Take classes and rules that Python defines."},
+    {"start_task", FlTask_StartFunction, METH_O,
+     "Run a coroutine in a Task of the current loop; its first step now."},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
     {0, NULL},
@@ -50,6 +58,7 @@ PyModuleDef fl_core_module = {
     .m_name = "pyfastloop._core",
     .m_doc = "The C core of pyfastloop: loop, futures, tasks, streams, HTTP.",
     .m_size = sizeof(FlState),
+    .m_methods = module_methods,
     .m_slots = module_slots,
     .m_traverse = module_traverse,
     .m_clear = module_clear,

@@ -21,7 +21,8 @@ typedef struct FlWaiter {
 } FlWaiter;
 
 typedef struct FlFuture {
-    PyObject_HEAD FlState *st; /* borrowed */
+    PyObject_HEAD
+    FlState *st;               /* borrowed */
     FlLoop *loop;              /* owned; NULL until resolved */
     PyObject *result;          /* owned; set when finished without an exception */
     PyObject *exception;       /* owned */

@@ -11,13 +11,17 @@
 #define FL_HANDLE_ARGS 3
 
 typedef struct FlHandle {
-    PyObject_HEAD FlLoop *loop;         /* owned */
+    PyObject_HEAD
+    FlLoop *loop;                       /* owned */
     PyObject *callback;                 /* owned; NULL once cancelled or dropped */
     PyObject *context;                  /* owned */
     PyObject *args[1 + FL_HANDLE_ARGS]; /* owned; [0] is spare for vectorcall */
     PyObject *more; /* owned; tuple of all arguments when they do not fit */
     int nargs;
+    uint8_t running; /* how often it is on the stack */
     bool cancelled;
+    bool again;                 /* a reader's: runs many times */
+    bool timed;                 /* an FlTimerHandle */
     uint8_t kind;               /* who hears of an exception: enum FlHandleKind */
     PyObject *source_traceback; /* owned; debug mode */
     PyObject *weakrefs;
@@ -39,7 +43,18 @@ typedef struct FlTimerHandle {
 FlHandle *FlHandle_New(FlLoop *loop, PyObject *callback, PyObject *const *args,
                        Py_ssize_t nargs, PyObject *context);
 
+/* A timer handle that is armed for when (loop.time() seconds). New reference. */
+FlTimerHandle *FlTimerHandle_New(FlLoop *loop, PyObject *callback,
+                                 PyObject *const *args, Py_ssize_t nargs,
+                                 PyObject *context, double when);
+
+/* Never runs it; lets go of callback and arguments at once. escapes */
+void FlHandle_Cancel(FlHandle *handle);
+
 /* Runs a handle: the fl_run_fn of every call_soon. */
 int FlHandle_Run(FlLoop *loop, PyObject *handle); /* escapes */
+
+/* "name(args)" of what it calls; new reference. */
+PyObject *FlHandle_Describe(FlHandle *handle); /* escapes */
 
 #endif

@@ -55,8 +55,9 @@ typedef struct FlStats {
 } FlStats;
 
 struct FlLoop {
-    PyObject_HEAD FlState *st; /* borrowed */
-    FlReady *ring;             /* owned; ring_mask + 1 slots */
+    PyObject_HEAD
+    FlState *st;   /* borrowed */
+    FlReady *ring; /* owned; ring_mask + 1 slots */
     size_t ring_mask;
     size_t ring_head;        /* next to run; both count up for ever */
     size_t ring_tail;        /* next free */
@@ -84,6 +85,7 @@ struct FlLoop {
     unsigned ticks_unpolled;
     uint64_t last_release; /* when the GIL was free last */
     char *buffer;          /* owned; NULL while checked out */
+    struct FlTask *parked; /* owned: suspended coroutines survive the collector */
     PyObject *host;        /* owned; the foreign loop of a guest, else NULL */
     PyObject *host_handle; /* owned; the host's pending call of the pump, or NULL */
     PyObject *host_timer;  /* owned; the host's TimerHandle, or NULL */
@@ -218,6 +220,10 @@ void FlLoop_LogException(FlLoop *loop, const char *msg,
  * source}); 0, or -1 when it is fatal and stays set. */
 int FlLoop_CallExceptionHandler(FlLoop *loop, const char *msg, PyObject *key,
                                 PyObject *source); /* escapes */
+
+/* Logs as FlLoop_LogException what a future (any kind) ends with, if it fails; callable
+ * is named in the log. Cancellation is quiet. 0 or -1. */
+int FlLoop_LogWhenDone(FlLoop *loop, PyObject *future, PyObject *callable);
 
 /* ---- running ---- */
 

@@ -70,10 +70,19 @@ state_fill(FlState *st)
         return -1;
     FL_IMPORTS(X)
 #undef X
+    st->swap_task = state_import("asyncio.tasks", "_swap_current_task");
+    if (st->swap_task == NULL) {
+        PyErr_Clear();
+        st->current_tasks = state_import("asyncio.tasks", "_current_tasks");
+        if (st->current_tasks == NULL)
+            return -1;
+    }
     st->app_log = PyObject_CallFunction(st->get_logger, "s", "tornado.application");
     st->gen_log = PyObject_CallFunction(st->get_logger, "s", "tornado.general");
+    st->asyncio_log = PyObject_CallFunction(st->get_logger, "s", "asyncio");
     st->empty_tuple = PyTuple_New(0);
-    if (st->app_log == NULL || st->gen_log == NULL || st->empty_tuple == NULL)
+    if (st->asyncio_log == NULL || st->app_log == NULL || st->gen_log == NULL ||
+        st->empty_tuple == NULL)
         return -1;
     return 0;
 }
@@ -99,6 +108,31 @@ FlState_Init(PyObject *module)
     return 0;
 }
 
+PyObject *
+FlState_SetHooks(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    FlState *st = FlState_OfModule(module);
+    PyObject *key, *value;
+    Py_ssize_t pos = 0;
+
+    if (PyTuple_GET_SIZE(args) != 0 || kwargs == NULL) {
+        PyErr_SetString(PyExc_TypeError, "set_hooks() takes keyword arguments only");
+        return NULL;
+    }
+    while (PyDict_Next(kwargs, &pos, &key, &value)) {
+#define X(name)                                              \
+    if (PyUnicode_CompareWithASCIIString(key, #name) == 0) { \
+        Py_XSETREF(st->hook_##name, Py_NewRef(value));       \
+        continue;                                            \
+    }
+        FL_HOOKS(X)
+#undef X
+        PyErr_Format(PyExc_TypeError, "set_hooks() knows no hook named %R", key);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 int
 FlState_Traverse(FlState *st, visitproc visit, void *arg)
 {
@@ -111,10 +145,15 @@ FlState_Traverse(FlState *st, visitproc visit, void *arg)
 #define X(field) Py_VISIT(st->field);
     FL_LAZY(X)
 #undef X
+    Py_VISIT(st->swap_task);
+    Py_VISIT(st->current_tasks);
     Py_VISIT(st->app_log);
     Py_VISIT(st->gen_log);
-    Py_VISIT(st->current_hook);
-    Py_VISIT(st->convert_hook);
+    Py_VISIT(st->asyncio_log);
+    Py_VISIT(st->moment);
+#define X(name) Py_VISIT(st->hook_##name);
+    FL_HOOKS(X)
+#undef X
     return 0;
 }
 
@@ -135,10 +174,15 @@ FlState_Clear(FlState *st)
 #undef X
     for (int i = 0; i < FL_STATE_HEADER_NAMES; i++)
         Py_CLEAR(st->header_names[i]);
+    Py_CLEAR(st->swap_task);
+    Py_CLEAR(st->current_tasks);
     Py_CLEAR(st->app_log);
     Py_CLEAR(st->gen_log);
     Py_CLEAR(st->empty_tuple);
-    Py_CLEAR(st->current_hook);
-    Py_CLEAR(st->convert_hook);
+    Py_CLEAR(st->asyncio_log);
+    Py_CLEAR(st->moment);
+#define X(name) Py_CLEAR(st->hook_##name);
+    FL_HOOKS(X)
+#undef X
     return 0;
 }

@@ -19,7 +19,18 @@
 #include <stdint.h>
 
 /* X(Name): field Name_type, init function FlName_AddType(module, st). In this order. */
-#define FL_CORE_TYPES(X)
+#define FL_CORE_TYPES(X) \
+    X(Handle)            \
+    X(TimerHandle)       \
+    X(Watch)             \
+    X(Loop)              \
+    X(FutureIter)        \
+    X(FutureMeta)        \
+    X(Future)            \
+    X(Task)              \
+    X(GenFuture)         \
+    X(CoroutineFunction) \
+    X(IOLoopBase)
 
 #define FL_NET_TYPES(X)
 
@@ -72,9 +83,7 @@
     X(remove_reader)            \
     X(result)                   \
     X(source_traceback)         \
-    X(task)                     \
-    X(time)                     \
-    X(value)
+    X(task) X(throw) X(time) X(value)
 
 #define FL_NET_NAMES(X)
 
@@ -102,20 +111,36 @@
 
 /* X(field, "module", "attribute"): imported once when the module is made. The private
  * names of asyncio.tasks are the documented hooks for other task implementations. */
-#define FL_IMPORTS(X)                                       \
-    X(get_running_loop, "asyncio", "_get_running_loop")     \
-    X(set_running_loop, "asyncio", "_set_running_loop")     \
-    X(AsyncioFuture, "asyncio", "Future")                   \
-    X(AsyncioTask, "asyncio", "Task")                       \
-    X(CancelledError, "asyncio", "CancelledError")          \
-    X(InvalidStateError, "asyncio", "InvalidStateError")    \
-    X(enter_task, "asyncio.tasks", "_enter_task")           \
-    X(leave_task, "asyncio.tasks", "_leave_task")           \
-    X(register_task, "asyncio.tasks", "_register_task")     \
-    X(unregister_task, "asyncio.tasks", "_unregister_task") \
-    X(ConcurrentFuture, "concurrent.futures", "Future")     \
-    X(get_logger, "logging", "getLogger")                   \
-    X(set_wakeup_fd, "signal", "set_wakeup_fd")
+#define FL_IMPORTS(X)                                        \
+    X(get_running_loop, "asyncio", "_get_running_loop")      \
+    X(set_running_loop, "asyncio", "_set_running_loop")      \
+    X(AsyncioFuture, "asyncio", "Future")                    \
+    X(AsyncioTask, "asyncio", "Task")                        \
+    X(AsyncioHandle, "asyncio", "Handle")                    \
+    X(AsyncioTimerHandle, "asyncio", "TimerHandle")          \
+    X(CancelledError, "asyncio", "CancelledError")           \
+    X(InvalidStateError, "asyncio", "InvalidStateError")     \
+    X(current_task, "asyncio", "current_task")               \
+    X(register_task, "asyncio.tasks", "_register_task")      \
+    X(unregister_task, "asyncio.tasks", "_unregister_task")  \
+    X(iscoroutine, "asyncio", "iscoroutine")                 \
+    X(iscoroutinefunction, "inspect", "iscoroutinefunction") \
+    X(ConcurrentFuture, "concurrent.futures", "Future")      \
+    X(get_logger, "logging", "getLogger")                    \
+    X(partial, "functools", "partial")                       \
+    X(extract_stack, "traceback", "extract_stack")
+
+/* X(name): what a Python module hands in once with _core.set_hooks(name=value): classes
+ * and rules that are Python by design. */
+#define FL_HOOKS(X)                                                                    \
+    X(current_loop)    /* ioloop: the asyncio loop of IOLoop.current() */              \
+    X(Return)          /* gen.Return */                                                \
+    X(convert)         /* gen: (yielded, owner) -> future, for what C does not know */ \
+    X(call_back)       /* gen: hands a future to a legacy callback= */                 \
+    X(await_any)       /* gen: a coroutine that awaits an awaitable */                 \
+    X(stack_contexts)  /* stack_context: the ContextVar of what is open */             \
+    X(wrap)            /* stack_context.wrap */                                        \
+    X(format_callback) /* aio: text of a callback and its arguments */
 
 /* X(field): something of the package's own Python modules (or one that is dear to
  * import), fetched by FlState_Lazy on first use. */
@@ -155,11 +180,16 @@ typedef struct FlState {
 #undef X
     const void *http_target; /* borrowed: web's FlHTTP1Target, NULL without web */
     PyObject *header_names[FL_STATE_HEADER_NAMES]; /* owned; NULL until first used */
-    PyObject *app_log;      /* owned; logger "tornado.application" */
-    PyObject *gen_log;      /* owned; logger "tornado.general" */
-    PyObject *empty_tuple;  /* owned */
-    PyObject *current_hook; /* owned; IOLoop.current() as ioloop.py handed it in */
-    PyObject *convert_hook; /* owned; gen.convert_yielded's Python part */
+    PyObject *swap_task; /* owned; asyncio.tasks._swap_current_task, 3.12 and later */
+    PyObject *current_tasks; /* owned; asyncio.tasks._current_tasks, where it is NULL */
+    PyObject *app_log;       /* owned; logger "tornado.application" */
+    PyObject *gen_log;       /* owned; logger "tornado.general" */
+    PyObject *empty_tuple;   /* owned */
+    PyObject *asyncio_log;   /* owned; logger "asyncio" */
+    PyObject *moment;        /* owned; gen.moment */
+#define X(name) PyObject *hook_##name; /* owned; NULL until handed in */
+    FL_HOOKS(X)
+#undef X
 } FlState;
 
 /* The state of the module that made a type or a base of it; borrowed, NULL with
@@ -186,6 +216,9 @@ PyObject *FlState_Lazy(FlState *st, PyObject **slot, const char *module,
 
 /* Fills the state (names, imports, types) and module; 0 or -1. */
 int FlState_Init(PyObject *module);
+
+/* _core.set_hooks(**hooks): see FL_HOOKS. */
+PyObject *FlState_SetHooks(PyObject *module, PyObject *args, PyObject *kwargs);
 
 int FlState_Traverse(FlState *st, visitproc visit, void *arg);
 

@@ -20,11 +20,17 @@ typedef struct FlTask {
     PyObject *name;    /* owned; NULL: made when asked for */
     uint64_t number;   /* for the default name */
     uint32_t cancels;  /* cancel() calls not taken back by uncancel() */
-    bool must_cancel;  /* CancelledError at the next step */
-    bool registered;   /* asyncio.all_tasks knows it */
+    fl_run_fn step;    /* what the ring calls: a step of the coroutine or generator */
+    PyObject *runner;  /* owned; gen.Runner, once a yield point was yielded */
+    PyObject *throw_next; /* owned; what the next step throws, or NULL */
+    bool must_cancel;     /* CancelledError at the next step */
+    bool registered;      /* asyncio.all_tasks knows it */
     bool log_destroy_pending;
     bool stepping;
-    bool entered; /* FlTask_Enter without FlTask_Leave */
+    bool entered;                /* FlTask_Enter without FlTask_Leave */
+    bool is_gen;                 /* a GenFuture: steps a generator */
+    struct FlTask *parked_next;  /* in the loop's list; see FlTask_ReleaseParked */
+    struct FlTask **parked_prev; /* NULL: not in it */
 } FlTask;
 
 /* Starts coro (a coroutine, or anything with send and throw) in loop: THE FIRST STEP
@@ -59,5 +65,31 @@ int FlTask_Finish(PyObject *task, PyObject *value);
  * registered converters, YieldPoints. New reference to a future (ours or asyncio's), or
  * NULL with BadYieldError or what the conversion raised. escapes */
 PyObject *FlGen_Yielded(FlState *st, PyObject *obj);
+
+/* A task for create_task(): its first step comes from the ring. name may be NULL. New
+ * reference. */
+PyObject *FlTask_New(FlState *st, FlLoop *loop, PyObject *coro, PyObject *name,
+                     PyObject *context);
+
+/* What @gen.coroutine does with a generator: its first step runs now, inside context
+ * (owned by the caller, NOT entered). The future of its result, new reference. escapes
+ */
+PyObject *FlGen_Start(FlState *st, PyObject *generator, PyObject *context);
+
+/* The same where context is entered already. escapes */
+PyObject *FlGen_StartInside(FlState *st, PyObject *generator, PyObject *context);
+
+/* asyncio.Task.cancel(): 1, 0 when it was done, -1. escapes */
+int FlTask_Cancel(PyObject *task, PyObject *msg);
+
+/* _core.start_task(coro): a task on the current loop, its first step done. */
+PyObject *FlTask_StartFunction(PyObject *module, PyObject *coro); /* escapes */
+
+/* The future of an awaitable value (a coroutine is started), new reference; NULL
+ * without an exception when value is not one. escapes */
+PyObject *FlGen_Awaitable(FlState *st, PyObject *value);
+
+/* The loop is closed: it lets go of the coroutines that wait in it. escapes */
+void FlTask_ReleaseParked(FlLoop *loop);
 
 #endif

@@ -121,18 +121,24 @@ fl_poller_change(fl_poller *p, fl_watch *w, uint32_t events)
 }
 
 void
+fl_poller_forget(fl_poller *p, fl_watch *w)
+{
+    if ((size_t)w->fd < p->size && p->table[w->fd] == w) {
+        p->table[w->fd] = NULL;
+        p->count--;
+    }
+    w->generation = 0;
+    w->events = 0;
+}
+
+void
 fl_poller_remove(fl_poller *p, fl_watch *w)
 {
     if (w->generation == 0)
         return;
-    if ((size_t)w->fd < p->size && p->table[w->fd] == w) {
-        p->table[w->fd] = NULL;
-        p->count--;
-        if (p->epfd >= 0)
-            poller_control(p, EPOLL_CTL_DEL, w, 0);
-    }
-    w->generation = 0;
-    w->events = 0;
+    if (p->epfd >= 0)
+        poller_control(p, EPOLL_CTL_DEL, w, 0);
+    fl_poller_forget(p, w);
 }
 
 fl_watch *

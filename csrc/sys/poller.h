@@ -61,6 +61,11 @@ int fl_poller_change(fl_poller *p, fl_watch *w, uint32_t events);
  * was closed before. */
 void fl_poller_remove(fl_poller *p, fl_watch *w);
 
+/* Forgets a watch in the table only: what a forked child does, whose epoll is the
+ * parent's.
+ */
+void fl_poller_forget(fl_poller *p, fl_watch *w);
+
 /* The watch of a descriptor, borrowed, or NULL. */
 fl_watch *fl_poller_find(const fl_poller *p, int fd);
 

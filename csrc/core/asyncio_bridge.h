@@ -1,0 +1,20 @@
+/* asyncio_bridge.h -- how our tasks show up in asyncio's books.
+ *
+ * The only place that touches asyncio's hooks for other task implementations.
+ *
+ * Layer: core. Threads: the loop's own.
+ */
+#ifndef FL_CORE_ASYNCIO_BRIDGE_H
+#define FL_CORE_ASYNCIO_BRIDGE_H
+
+#include "core/state.h"
+
+/* Makes task (NULL: none) the current one of loop; *previous gets what was, a new
+ * reference or NULL. 0 or -1. */
+int FlAsyncio_SwapTask(FlState *st, PyObject *loop, PyObject *task,
+                       PyObject **previous);
+
+/* Lets asyncio.all_tasks() see task. 0 or -1. */
+int FlAsyncio_RegisterTask(FlState *st, PyObject *task);
+
+#endif

@@ -1,0 +1,77 @@
+/* error.c -- where exceptions of user code end up.
+ *
+ * A fatal exception (KeyboardInterrupt, SystemExit) is never logged: it stays set and
+ * leaves the loop. Every other one is taken, and a failure while logging goes to
+ * sys.unraisablehook, so a function here never leaves an exception that is not fatal.
+ *
+ * Layer: core. Threads: with the interpreter.
+ */
+#include "core/loop.h"
+
+#include <stdarg.h>
+
+bool
+FlError_IsFatal(void)
+{
+    return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
+           PyErr_ExceptionMatches(PyExc_SystemExit);
+}
+
+/* What went wrong while an exception was handed on: fatal stays, the rest is printed.
+ */
+static void
+error_settle(PyObject *where)
+{
+    if (PyErr_Occurred() && !FlError_IsFatal())
+        PyErr_WriteUnraisable(where);
+}
+
+void
+FlLoop_LogException(FlLoop *loop, const char *msg, PyObject *callable)
+{
+    PyObject *exc, *error = NULL, *args = NULL, *kwargs = NULL, *res = NULL;
+
+    if (FlError_IsFatal())
+        return;
+    exc = PyErr_GetRaisedException();
+    error = PyObject_GetAttr(loop->st->app_log, loop->st->str_error);
+    if (callable != NULL)
+        args = Py_BuildValue("(NO)", PyUnicode_FromFormat("%s %%r", msg), callable);
+    else
+        args = Py_BuildValue("(ss)", "%s", msg);
+    kwargs = Py_BuildValue("{sO}", "exc_info", exc);
+    if (error != NULL && args != NULL && kwargs != NULL)
+        res = PyObject_Call(error, args, kwargs);
+    error_settle(callable);
+    Py_XDECREF(exc);
+    Py_XDECREF(error);
+    Py_XDECREF(args);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(res);
+}
+
+int
+FlLoop_CallExceptionHandler(FlLoop *loop, const char *msg, PyObject *key,
+                            PyObject *source)
+{
+    FlState *st = loop->st;
+    PyObject *exc, *context, *text, *res = NULL;
+
+    if (FlError_IsFatal())
+        return -1;
+    exc = PyErr_GetRaisedException();
+    context = PyDict_New();
+    text = PyUnicode_FromString(msg);
+    if (context != NULL && text != NULL &&
+        PyDict_SetItem(context, st->str_message, text) == 0 &&
+        (exc == NULL || PyDict_SetItem(context, st->str_exception, exc) == 0) &&
+        (key == NULL || PyDict_SetItem(context, key, source) == 0))
+        res = PyObject_CallMethodOneArg(FlLoop_Face(loop),
+                                        st->str_call_exception_handler, context);
+    error_settle((PyObject *)loop);
+    Py_XDECREF(exc);
+    Py_XDECREF(context);
+    Py_XDECREF(text);
+    Py_XDECREF(res);
+    return PyErr_Occurred() ? -1 : 0;
+}

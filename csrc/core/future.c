@@ -1,0 +1,579 @@
+/* future.c -- a value that will be there later.
+ *
+ *     pending --set_result/set_exception--> finished
+ *        \-----cancel---------------------> cancelled
+ *
+ * The step out of pending hands every callback to the ring, in the order they were
+ * added, and never calls one. `exception` and `result` are set by then and do not
+ * change again.
+ *
+ * Layer: core. Threads: the loop's own.
+ */
+#include "core/future.h"
+
+#include <stdlib.h>
+
+#include "core/future_parts.h"
+#include "core/handle.h"
+
+/* ---- the loop of a future ---- */
+
+int
+FlFuture_ResolveLoop(FlFuture *self)
+{
+    if (self->loop == NULL)
+        self->loop = FlLoop_Get(self->st);
+    return self->loop == NULL ? -1 : 0;
+}
+
+void
+FlFuture_Setup(FlFuture *self, FlState *st, FlLoop *loop)
+{
+    if (loop == NULL)
+        loop = FlLoop_Running(st);
+    self->st = st;
+    self->loop = (FlLoop *)Py_XNewRef(loop);
+    if (loop != NULL && loop->debug) {
+        self->source_traceback = PyObject_CallNoArgs(st->extract_stack);
+        if (self->source_traceback == NULL)
+            PyErr_Clear();
+    }
+}
+
+PyObject *
+FlFuture_New(FlState *st, FlLoop *loop)
+{
+    FlFuture *self = (FlFuture *)st->Future_type->tp_alloc(st->Future_type, 0);
+
+    if (self != NULL)
+        FlFuture_Setup(self, st, loop);
+    return (PyObject *)self;
+}
+
+PyObject *
+FlFuture_NewDone(FlState *st, PyObject *value)
+{
+    FlFuture *self = (FlFuture *)FlFuture_New(st, NULL);
+
+    if (self == NULL)
+        return NULL;
+    self->state = FL_FUTURE_FINISHED;
+    self->result = Py_NewRef(value);
+    return (PyObject *)self;
+}
+
+bool
+FlFuture_CheckExact(FlState *st, PyObject *obj)
+{
+    PyTypeObject *type = Py_TYPE(obj);
+
+    return type == st->Future_type || type == st->GenFuture_type ||
+           type == st->Task_type;
+}
+
+bool
+FlFuture_Check(FlState *st, PyObject *obj)
+{
+    return FlFuture_CheckExact(st, obj) ||
+           PyType_IsSubtype(Py_TYPE(obj), st->Future_type);
+}
+
+int
+FlFuture_IsFutureLike(FlState *st, PyObject *obj)
+{
+    PyObject *blocking;
+    int found;
+
+    if (FlFuture_Check(st, obj))
+        return 1;
+    found = PyObject_GetOptionalAttr((PyObject *)Py_TYPE(obj),
+                                     st->str__asyncio_future_blocking, &blocking);
+    Py_XDECREF(blocking);
+    if (found <= 0)
+        return found;
+    found = PyObject_GetOptionalAttr(obj, st->str__asyncio_future_blocking, &blocking);
+    if (found > 0)
+        found = blocking != Py_None;
+    Py_XDECREF(blocking);
+    return found;
+}
+
+/* ---- waiters ---- */
+
+static void
+waiter_clear(FlWaiter *w)
+{
+    FlWaiter old = *w;
+
+    *w = (FlWaiter){0};
+    Py_XDECREF(old.obj);
+    Py_XDECREF(old.context);
+}
+
+int
+FlFuture_PushWaiter(FlFuture *self, FlWaiter waiter)
+{
+    if (self->first.obj == NULL && self->more_len == 0) {
+        self->first = waiter;
+    } else {
+        if (self->more_len == self->more_cap) {
+            uint32_t cap = self->more_cap ? self->more_cap * 2 : 4;
+            FlWaiter *more = realloc(self->more, cap * sizeof *more);
+
+            if (more == NULL) {
+                PyErr_NoMemory();
+                return -1;
+            }
+            self->more = more;
+            self->more_cap = cap;
+        }
+        self->more[self->more_len++] = waiter;
+    }
+    Py_INCREF(waiter.obj);
+    Py_XINCREF(waiter.context);
+    return 0;
+}
+
+/* Hands one callback to the ring of the future's loop. */
+static int
+future_schedule(FlFuture *self, FlWaiter *w)
+{
+    PyObject *arg = (PyObject *)self, *res;
+    FlLoop *loop = self->loop;
+
+    if (w->run != NULL)
+        return FlLoop_Defer(loop, w->run, w->obj);
+    if (loop->host == NULL)
+        return FlLoop_CallSoon(loop, w->obj, &arg, 1, w->context);
+    PyObject *args[] = {NULL, loop->host, w->obj, arg, w->context};
+    PyObject *names = PyTuple_Pack(1, self->st->str_context);
+    if (names == NULL)
+        return -1;
+    res = PyObject_VectorcallMethod(self->st->str_call_soon, args + 1,
+                                    3 | PY_VECTORCALL_ARGUMENTS_OFFSET, names);
+    Py_DECREF(names);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+/* The future left pending: its callbacks go to the ring. 0, or -1 with the first error;
+ * the others were handed on nevertheless. */
+static int
+future_hand_on(FlFuture *self)
+{
+    FlWaiter first = self->first, *more = self->more;
+    uint32_t n = self->more_len;
+    PyObject *exc = NULL;
+
+    if (first.obj == NULL && n == 0)
+        return 0;
+    self->first = (FlWaiter){0};
+    self->more = NULL;
+    self->more_len = self->more_cap = 0;
+    if (FlFuture_ResolveLoop(self) < 0) {
+        exc = PyErr_GetRaisedException();
+    } else {
+        if (first.obj != NULL && future_schedule(self, &first) < 0)
+            exc = PyErr_GetRaisedException();
+        for (uint32_t i = 0; i < n; i++) {
+            if (future_schedule(self, &more[i]) == 0)
+                continue;
+            if (exc == NULL)
+                exc = PyErr_GetRaisedException();
+            else
+                PyErr_Clear();
+        }
+    }
+    waiter_clear(&first);
+    for (uint32_t i = 0; i < n; i++)
+        waiter_clear(&more[i]);
+    free(more);
+    if (exc == NULL)
+        return 0;
+    PyErr_SetRaisedException(exc);
+    return -1;
+}
+
+int
+FlFuture_ScheduleCallback(FlFuture *self, PyObject *callback, PyObject *context)
+{
+    FlWaiter w = {.obj = callback, .context = context};
+
+    return future_schedule(self, &w);
+}
+
+long
+FlFuture_RemoveCallback(FlFuture *self, PyObject *fn)
+{
+    FlWaiter first = self->first, *more = self->more;
+    uint32_t n = self->more_len;
+    long removed = 0;
+    int err = 0;
+
+    self->first = (FlWaiter){0};
+    self->more = NULL;
+    self->more_len = self->more_cap = 0;
+    for (int64_t i = -1; i < (int64_t)n; i++) {
+        FlWaiter *w = i < 0 ? &first : &more[i];
+        int equal = 0;
+
+        if (w->obj == NULL)
+            continue;
+        if (w->run == NULL && err == 0)
+            equal = PyObject_RichCompareBool(w->obj, fn, Py_EQ);
+        if (equal < 0)
+            err = -1;
+        if (equal > 0)
+            removed++;
+        else if (self->state != FL_FUTURE_PENDING)
+            err = future_schedule(self, w) < 0 ? -1 : err;
+        else if (FlFuture_PushWaiter(self, *w) < 0)
+            err = -1;
+        waiter_clear(w);
+    }
+    free(more);
+    return err < 0 ? -1 : removed;
+}
+
+int
+FlFuture_AddWaiter(PyObject *obj, fl_run_fn run, PyObject *arg)
+{
+    FlFuture *self = (FlFuture *)obj;
+
+    if (FlFuture_ResolveLoop(self) < 0)
+        return -1;
+    if (FlFuture_Done(obj))
+        return FlLoop_Defer(self->loop, run, arg);
+    return FlFuture_PushWaiter(self, (FlWaiter){.run = run, .obj = arg});
+}
+
+int
+FlFuture_RemoveWaiter(PyObject *obj, fl_run_fn run, PyObject *arg)
+{
+    FlFuture *self = (FlFuture *)obj;
+    uint32_t kept = 0;
+    int removed = 0;
+
+    if (self->first.run == run && self->first.obj == arg) {
+        waiter_clear(&self->first);
+        removed++;
+    }
+    for (uint32_t i = 0; i < self->more_len; i++) {
+        FlWaiter w = self->more[i];
+
+        if (w.run == run && w.obj == arg) {
+            self->more[i] = (FlWaiter){0};
+            waiter_clear(&w);
+            removed++;
+        } else {
+            self->more[kept++] = w;
+        }
+    }
+    self->more_len = kept;
+    return removed;
+}
+
+/* ---- the ways to be done ---- */
+
+static int
+future_must_be_pending(FlFuture *self)
+{
+    if (self->state == FL_FUTURE_PENDING)
+        return 0;
+    PyErr_Format(self->st->InvalidStateError, "invalid state: %R is done already",
+                 self);
+    return -1;
+}
+
+int
+FlFuture_SetResult(PyObject *obj, PyObject *value)
+{
+    FlFuture *self = (FlFuture *)obj;
+
+    if (future_must_be_pending(self) < 0)
+        return -1;
+    self->result = Py_NewRef(value);
+    self->state = FL_FUTURE_FINISHED;
+    return future_hand_on(self);
+}
+
+int
+FlFuture_SetResultUnlessDone(PyObject *obj, PyObject *value)
+{
+    return FlFuture_Done(obj) ? 0 : FlFuture_SetResult(obj, value);
+}
+
+/* An instance of what was given (a class is called); new reference. StopIteration
+ * cannot be thrown into a generator's caller and becomes a RuntimeError, as in asyncio.
+ */
+static PyObject *
+future_exception_instance(PyObject *exc)
+{
+    PyObject *error;
+
+    if (PyType_Check(exc) && PyExceptionClass_Check(exc))
+        exc = PyObject_CallNoArgs(exc);
+    else
+        Py_INCREF(exc);
+    if (exc == NULL)
+        return NULL;
+    if (!PyExceptionInstance_Check(exc)) {
+        PyErr_Format(PyExc_TypeError,
+                     "set_exception() takes an exception or an exception class, got %R",
+                     exc);
+        Py_DECREF(exc);
+        return NULL;
+    }
+    if (!PyErr_GivenExceptionMatches(exc, PyExc_StopIteration))
+        return exc;
+    error = PyObject_CallFunction(PyExc_RuntimeError, "s",
+                                  "StopIteration interacts badly with generators and "
+                                  "cannot be raised into a Future");
+    if (error != NULL) {
+        PyException_SetCause(error, Py_NewRef(exc));
+        PyException_SetContext(error, Py_NewRef(exc));
+    }
+    Py_DECREF(exc);
+    return error;
+}
+
+int
+FlFuture_SetException(PyObject *obj, PyObject *exc)
+{
+    FlFuture *self = (FlFuture *)obj;
+
+    if (future_must_be_pending(self) < 0)
+        return -1;
+    exc = future_exception_instance(exc);
+    if (exc == NULL)
+        return -1;
+    self->exception = exc;
+    self->traceback = PyException_GetTraceback(exc);
+    self->state = FL_FUTURE_FINISHED;
+    self->log_traceback = true;
+    return future_hand_on(self);
+}
+
+int
+FlFuture_SetExceptionUnlessDone(PyObject *obj, PyObject *exc)
+{
+    return FlFuture_Done(obj) ? 0 : FlFuture_SetException(obj, exc);
+}
+
+int
+FlFuture_SetCurrentException(PyObject *obj)
+{
+    FlFuture *self = (FlFuture *)obj;
+    PyObject *exc;
+    int err;
+
+    if (FlError_IsFatal())
+        return -1;
+    if (FlFuture_Done(obj)) {
+        if (FlFuture_ResolveLoop(self) < 0)
+            return -1;
+        if (PyErr_ExceptionMatches(self->st->CancelledError)) {
+            PyErr_Clear();
+            return 0;
+        }
+        FlLoop_LogException(self->loop, "Exception after Future was cancelled", NULL);
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    exc = PyErr_GetRaisedException();
+    if (PyErr_GivenExceptionMatches(exc, self->st->CancelledError)) {
+        Py_XSETREF(self->cancelled_error, exc);
+        return FlFuture_CancelSelf(self, NULL);
+    }
+    err = FlFuture_SetException(obj, exc);
+    Py_DECREF(exc);
+    return err;
+}
+
+int
+FlFuture_Cancel(PyObject *obj, PyObject *msg)
+{
+    FlFuture *self = (FlFuture *)obj;
+    FlState *st = self->st;
+    PyObject *res;
+    int yes;
+
+    if (Py_IS_TYPE(obj, st->Task_type))
+        return FlTask_Cancel(obj, msg);
+    self->log_traceback = false;
+    if (FlFuture_CheckExact(st, obj))
+        return FlFuture_CancelSelf(self, msg);
+    res = PyObject_CallMethodOneArg(obj, st->str_cancel, msg ? msg : Py_None);
+    yes = res == NULL ? -1 : PyObject_IsTrue(res);
+    Py_XDECREF(res);
+    return yes;
+}
+
+int
+FlFuture_CancelSelf(FlFuture *self, PyObject *msg)
+{
+    if (self->state != FL_FUTURE_PENDING)
+        return 0;
+    self->state = FL_FUTURE_CANCELLED;
+    Py_XSETREF(self->cancel_message, Py_XNewRef(msg));
+    return future_hand_on(self) < 0 ? -1 : 1;
+}
+
+/* ---- the ways to ask ---- */
+
+PyObject *
+FlFuture_MakeCancelledError(FlFuture *self)
+{
+    PyObject *exc = self->cancelled_error;
+
+    if (exc != NULL) {
+        self->cancelled_error = NULL;
+        return exc;
+    }
+    if (self->cancel_message == NULL || self->cancel_message == Py_None)
+        return PyObject_CallNoArgs(self->st->CancelledError);
+    return PyObject_CallOneArg(self->st->CancelledError, self->cancel_message);
+}
+
+PyObject *
+FlFuture_Result(PyObject *obj)
+{
+    FlFuture *self = (FlFuture *)obj;
+    PyObject *exc;
+
+    if (self->state == FL_FUTURE_PENDING) {
+        PyErr_SetString(self->st->InvalidStateError, "Result is not set.");
+        return NULL;
+    }
+    self->log_traceback = false;
+    if (self->result != NULL)
+        return Py_NewRef(self->result);
+    if (self->state == FL_FUTURE_CANCELLED) {
+        exc = FlFuture_MakeCancelledError(self);
+        if (exc == NULL)
+            return NULL;
+    } else {
+        exc = Py_NewRef(self->exception);
+        /* Raised again and again it would grow a frame each time. */
+        PyException_SetTraceback(exc, self->traceback ? self->traceback : Py_None);
+    }
+    PyErr_SetRaisedException(exc);
+    return NULL;
+}
+
+PyObject *
+FlFuture_Exception(PyObject *obj)
+{
+    FlFuture *self = (FlFuture *)obj;
+
+    self->log_traceback = false;
+    return self->exception;
+}
+
+/* ---- the collector ---- */
+
+int
+FlFuture_Traverse(PyObject *obj, visitproc visit, void *arg)
+{
+    FlFuture *self = (FlFuture *)obj;
+
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->loop);
+    Py_VISIT(self->result);
+    Py_VISIT(self->exception);
+    Py_VISIT(self->traceback);
+    Py_VISIT(self->cancel_message);
+    Py_VISIT(self->cancelled_error);
+    Py_VISIT(self->first.obj);
+    Py_VISIT(self->first.context);
+    for (uint32_t i = 0; i < self->more_len; i++) {
+        Py_VISIT(self->more[i].obj);
+        Py_VISIT(self->more[i].context);
+    }
+    Py_VISIT(self->source_traceback);
+    Py_VISIT(self->dict);
+    return 0;
+}
+
+int
+FlFuture_Clear(PyObject *obj)
+{
+    FlFuture *self = (FlFuture *)obj;
+    FlWaiter *more = self->more;
+    uint32_t n = self->more_len;
+
+    self->more = NULL;
+    self->more_len = self->more_cap = 0;
+    waiter_clear(&self->first);
+    for (uint32_t i = 0; i < n; i++)
+        waiter_clear(&more[i]);
+    free(more);
+    Py_CLEAR(self->loop);
+    Py_CLEAR(self->result);
+    Py_CLEAR(self->exception);
+    Py_CLEAR(self->traceback);
+    Py_CLEAR(self->cancel_message);
+    Py_CLEAR(self->cancelled_error);
+    Py_CLEAR(self->source_traceback);
+    Py_CLEAR(self->dict);
+    return 0;
+}
+
+/* Through the loop's exception handler where there is a loop, else to asyncio's logger.
+ */
+void
+FlFuture_Report(FlFuture *self, const char *msg, PyObject *key)
+{
+    PyObject *res;
+
+    if (self->loop != NULL) {
+        if (self->exception != NULL)
+            PyErr_SetRaisedException(Py_NewRef(self->exception));
+        if (FlLoop_CallExceptionHandler(self->loop, msg, key, (PyObject *)self) < 0)
+            PyErr_WriteUnraisable((PyObject *)self);
+        return;
+    }
+    PyObject *args = Py_BuildValue("(ssO)", "%s: %r", msg, self);
+    PyObject *error = PyObject_GetAttr(self->st->asyncio_log, self->st->str_error);
+    PyObject *kwargs =
+        Py_BuildValue("{sO}", "exc_info", self->exception ? self->exception : Py_None);
+    res = args && error && kwargs ? PyObject_Call(error, args, kwargs) : NULL;
+    if (res == NULL)
+        PyErr_WriteUnraisable((PyObject *)self);
+    Py_XDECREF(args);
+    Py_XDECREF(error);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(res);
+}
+
+void
+FlFuture_Finalize(PyObject *obj)
+{
+    FlFuture *self = (FlFuture *)obj;
+    PyObject *exc;
+
+    if (!self->log_traceback)
+        return;
+    self->log_traceback = false;
+    exc = PyErr_GetRaisedException();
+    FlFuture_Report(self, "Future exception was never retrieved", self->st->str_future);
+    if (exc != NULL)
+        PyErr_SetRaisedException(exc);
+}
+
+void
+FlFuture_Dealloc(PyObject *obj)
+{
+    FlFuture *self = (FlFuture *)obj;
+    PyTypeObject *type = Py_TYPE(obj);
+
+    if (self->log_traceback || type != self->st->Future_type) {
+        if (PyObject_CallFinalizerFromDealloc(obj) < 0)
+            return;
+    }
+    PyObject_GC_UnTrack(obj);
+    if (self->weakrefs != NULL)
+        PyObject_ClearWeakRefs(obj);
+    type->tp_clear(obj);
+    type->tp_free(obj);
+    Py_DECREF(type);
+}

@@ -1,0 +1,179 @@
+/* future_iter.c -- what `await future` iterates.
+ *
+ * The first send of a pending future marks it as blocking and yields it to the task;
+ * the next one finds it done and ends with its result, or raises its exception.
+ *
+ * Layer: core. Threads: the loop's own.
+ */
+#include "core/future_parts.h"
+
+typedef struct {
+    PyObject_HEAD
+    FlFuture *future; /* owned; NULL once it ended */
+} FlFutureIter;
+
+PyObject *
+FlFuture_Iter(PyObject *future)
+{
+    PyTypeObject *type = ((FlFuture *)future)->st->FutureIter_type;
+    FlFutureIter *self = PyObject_GC_New(FlFutureIter, type);
+
+    if (self == NULL)
+        return NULL;
+    self->future = (FlFuture *)Py_NewRef(future);
+    PyObject_GC_Track(self);
+    return (PyObject *)self;
+}
+
+static PySendResult
+iter_send(PyObject *obj, PyObject *Py_UNUSED(value), PyObject **result)
+{
+    FlFutureIter *self = (FlFutureIter *)obj;
+    FlFuture *future = self->future;
+
+    *result = NULL;
+    if (future == NULL)
+        return PYGEN_ERROR;
+    if (future->state == FL_FUTURE_PENDING) {
+        if (!future->blocking) {
+            future->blocking = true;
+            *result = Py_NewRef(future);
+            return PYGEN_NEXT;
+        }
+        PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
+        return PYGEN_ERROR;
+    }
+    self->future = NULL;
+    *result = FlFuture_Result((PyObject *)future);
+    Py_DECREF(future);
+    return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
+}
+
+/* The end of an iterator as Python sees it: StopIteration(value). */
+static PyObject *
+iter_end(PySendResult end, PyObject *result)
+{
+    if (end == PYGEN_NEXT)
+        return result;
+    if (end == PYGEN_RETURN) {
+        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+
+        Py_DECREF(result);
+        if (stop != NULL)
+            PyErr_SetRaisedException(stop);
+    }
+    return NULL;
+}
+
+static PyObject *
+iter_next(PyObject *self)
+{
+    PyObject *result;
+    PySendResult end = iter_send(self, Py_None, &result);
+
+    return iter_end(end, result);
+}
+
+static PyObject *
+iter_send_method(PyObject *self, PyObject *value)
+{
+    PyObject *result;
+    PySendResult end = iter_send(self, value, &result);
+
+    return iter_end(end, result);
+}
+
+static PyObject *
+iter_throw(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+{
+    FlFutureIter *self = (FlFutureIter *)obj;
+    PyObject *type = nargs > 0 ? args[0] : NULL, *exc;
+
+    if (nargs < 1 || nargs > 3) {
+        PyErr_SetString(PyExc_TypeError, "throw() takes one to three arguments");
+        return NULL;
+    }
+    Py_CLEAR(self->future);
+    if (PyExceptionInstance_Check(type)) {
+        exc = Py_NewRef(type);
+    } else if (PyExceptionClass_Check(type)) {
+        PyObject *value = nargs > 1 && args[1] != Py_None ? args[1] : NULL;
+
+        exc = value != NULL && PyExceptionInstance_Check(value) ? Py_NewRef(value)
+              : value != NULL ? PyObject_CallOneArg(type, value)
+                              : PyObject_CallNoArgs(type);
+    } else {
+        PyErr_Format(PyExc_TypeError,
+                     "throw() takes an exception or an exception class, got %R", type);
+        return NULL;
+    }
+    if (exc == NULL)
+        return NULL;
+    if (nargs > 2 && args[2] != Py_None && PyException_SetTraceback(exc, args[2]) < 0) {
+        Py_DECREF(exc);
+        return NULL;
+    }
+    PyErr_SetRaisedException(exc);
+    return NULL;
+}
+
+static PyObject *
+iter_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    Py_CLEAR(((FlFutureIter *)self)->future);
+    Py_RETURN_NONE;
+}
+
+static int
+iter_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((FlFutureIter *)self)->future);
+    return 0;
+}
+
+static int
+iter_clear(PyObject *self)
+{
+    Py_CLEAR(((FlFutureIter *)self)->future);
+    return 0;
+}
+
+static void
+iter_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_GC_UnTrack(self);
+    iter_clear(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef iter_methods[] = {
+    {"send", iter_send_method, METH_O, NULL},
+    {"throw", (PyCFunction)(void (*)(void))iter_throw, METH_FASTCALL, NULL},
+    {"close", iter_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot iter_slots[] = {
+    {Py_tp_dealloc, iter_dealloc}, {Py_tp_traverse, iter_traverse},
+    {Py_tp_clear, iter_clear},     {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, iter_next},   {Py_am_send, iter_send},
+    {Py_tp_methods, iter_methods}, {0, NULL},
+};
+
+static PyType_Spec iter_spec = {
+    .name = "pyfastloop._core.FutureIter",
+    .basicsize = sizeof(FlFutureIter),
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = iter_slots,
+};
+
+int
+FlFutureIter_AddType(PyObject *module, FlState *st)
+{
+    return FlState_AddType(module, &st->FutureIter_type, &iter_spec, NULL, true);
+}

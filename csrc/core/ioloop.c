@@ -1,0 +1,615 @@
+/* ioloop.c -- the hot methods of IOLoop.
+ *
+ * An IOLoop is a Python object that holds a C loop: its own, or the guest of a foreign
+ * one. What programs call per event goes from Python straight to that loop.
+ *
+ * IOLoop's clock is the wall clock, the loop's is monotonic: a deadline is turned into
+ * a distance when it is given. After close, callbacks are dropped in silence: other
+ * threads cannot know.
+ *
+ * Layer: core. Threads: the loop's own; add_callback and its kin from any.
+ */
+#include "core/future.h"
+#include "core/handle.h"
+#include "core/loop_fd.h"
+#include "core/loop_methods.h"
+#include "core/task_parts.h"
+
+typedef struct {
+    PyObject_HEAD
+    FlState *st;  /* borrowed */
+    FlLoop *loop; /* owned; NULL before _attach() */
+    PyObject *dict;
+    PyObject *weakrefs;
+} FlIOLoop;
+
+static FlLoop *
+ioloop_loop(PyObject *self)
+{
+    FlLoop *loop = ((FlIOLoop *)self)->loop;
+
+    if (loop == NULL)
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this IOLoop was not initialized: call its initialize() first");
+    return loop;
+}
+
+/* The callback with its keyword arguments (rare: a functools.partial) and inside the
+ * stack contexts that are open (rare too). *bound: the positional arguments are in it.
+ * New reference. */
+static PyObject *
+ioloop_bind(FlState *st, PyObject *const *args, Py_ssize_t nargs, PyObject *kw,
+            bool *bound)
+{
+    PyObject *callback, *contexts = NULL, *wrapped;
+
+    *bound = kw != NULL && PyTuple_GET_SIZE(kw) > 0;
+    if (*bound)
+        callback = PyObject_Vectorcall(st->partial, args, (size_t)nargs, kw);
+    else
+        callback = Py_NewRef(args[0]);
+    if (callback == NULL || st->hook_stack_contexts == NULL)
+        return callback;
+    if (PyContextVar_Get(st->hook_stack_contexts, NULL, &contexts) < 0) {
+        Py_DECREF(callback);
+        return NULL;
+    }
+    if (contexts != NULL && PyTuple_GET_SIZE(contexts) > 0) {
+        wrapped = PyObject_CallOneArg(st->hook_wrap, callback);
+        Py_DECREF(callback);
+        callback = wrapped;
+    }
+    Py_XDECREF(contexts);
+    return callback;
+}
+
+/* args: callback and its arguments. New reference to a handle that logs. */
+static FlHandle *
+ioloop_handle(FlLoop *loop, PyObject *const *args, Py_ssize_t nargs, PyObject *kw)
+{
+    bool bound;
+    PyObject *callback = ioloop_bind(loop->st, args, nargs, kw, &bound);
+    FlHandle *handle;
+
+    if (callback == NULL)
+        return NULL;
+    handle = FlHandle_New(loop, callback, args + 1, bound ? 0 : nargs - 1, NULL);
+    Py_DECREF(callback);
+    if (handle != NULL)
+        handle->kind = FL_HANDLE_IOLOOP;
+    return handle;
+}
+
+static PyObject *
+ioloop_need_callback(const char *method)
+{
+    return PyErr_Format(PyExc_TypeError,
+                        "%s() missing a required positional argument: 'callback'",
+                        method);
+}
+
+static PyObject *
+ioloop_add_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                    PyObject *kw)
+{
+    FlLoop *loop = ioloop_loop(self);
+    FlHandle *handle;
+    int err;
+
+    if (loop == NULL)
+        return NULL;
+    if (nargs < 1)
+        return ioloop_need_callback("add_callback");
+    if (loop->closed)
+        Py_RETURN_NONE;
+    handle = ioloop_handle(loop, args, nargs, kw);
+    if (handle == NULL)
+        return NULL;
+    if (loop->thread_id == PyThread_get_thread_ident() && loop->inbox_len == 0)
+        err = FlLoop_Defer(loop, FlHandle_Run, (PyObject *)handle);
+    else
+        err = FlLoop_DeferThreadsafe(loop, FlHandle_Run, (PyObject *)handle);
+    Py_DECREF(handle);
+    if (err == 0)
+        Py_RETURN_NONE;
+    if (!loop->closed)
+        return NULL;
+    PyErr_Clear(); /* closed by another thread meanwhile */
+    Py_RETURN_NONE;
+}
+
+/* when: monotonic seconds; args: callback and its arguments. */
+static PyObject *
+ioloop_timer(FlLoop *loop, double when, PyObject *const *args, Py_ssize_t nargs,
+             PyObject *kw)
+{
+    bool bound;
+    PyObject *callback = ioloop_bind(loop->st, args, nargs, kw, &bound);
+    FlTimerHandle *handle;
+
+    if (callback == NULL)
+        return NULL;
+    handle = FlLoop_CheckOpen(loop) < 0
+                 ? NULL
+                 : FlTimerHandle_New(loop, callback, args + 1, bound ? 0 : nargs - 1,
+                                     NULL, when);
+    Py_DECREF(callback);
+    if (handle != NULL)
+        handle->base.kind = FL_HANDLE_IOLOOP;
+    return (PyObject *)handle;
+}
+
+static double
+monotonic_seconds(void)
+{
+    return (double)fl_clock_monotonic() / 1e9;
+}
+
+/* timedelta.total_seconds(), or -1 with an exception set when obj is no timedelta. */
+static double
+ioloop_timedelta(PyObject *obj)
+{
+    PyObject *seconds = PyObject_CallMethod(obj, "total_seconds", NULL);
+    double value = seconds == NULL ? -1.0 : PyFloat_AsDouble(seconds);
+
+    if (seconds == NULL) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_TypeError,
+                     "a deadline must be a number or a datetime.timedelta, got %R",
+                     obj);
+    }
+    Py_XDECREF(seconds);
+    return value;
+}
+
+static PyObject *
+ioloop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kw)
+{
+    FlLoop *loop = ioloop_loop(self);
+    double delay;
+
+    if (loop == NULL)
+        return NULL;
+    if (nargs < 2)
+        return ioloop_need_callback("call_later");
+    delay = PyFloat_AsDouble(args[0]);
+    if (delay == -1.0 && PyErr_Occurred())
+        return NULL;
+    return ioloop_timer(loop, monotonic_seconds() + delay, args + 1, nargs - 1, kw);
+}
+
+/* What self.time() says; programs override it. */
+static int
+ioloop_wall(FlIOLoop *self, double *seconds)
+{
+    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)self, self->st->str_time);
+
+    *seconds = now == NULL ? -1.0 : PyFloat_AsDouble(now);
+    Py_XDECREF(now);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *
+ioloop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kw)
+{
+    FlLoop *loop = ioloop_loop(self);
+    double when, now;
+
+    if (loop == NULL)
+        return NULL;
+    if (nargs < 2)
+        return ioloop_need_callback("call_at");
+    when = PyFloat_AsDouble(args[0]);
+    if ((when == -1.0 && PyErr_Occurred()) || ioloop_wall((FlIOLoop *)self, &now) < 0)
+        return NULL;
+    return ioloop_timer(loop, monotonic_seconds() + (when - now), args + 1, nargs - 1,
+                        kw);
+}
+
+static PyObject *
+ioloop_add_timeout(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kw)
+{
+    FlLoop *loop = ioloop_loop(self);
+    double delay;
+
+    if (loop == NULL)
+        return NULL;
+    if (nargs < 2)
+        return ioloop_need_callback("add_timeout");
+    if (PyFloat_Check(args[0]) || PyLong_Check(args[0]))
+        return ioloop_call_at(self, args, nargs, kw);
+    delay = ioloop_timedelta(args[0]);
+    if (delay == -1.0 && PyErr_Occurred())
+        return NULL;
+    return ioloop_timer(loop, monotonic_seconds() + delay, args + 1, nargs - 1, kw);
+}
+
+static PyObject *
+ioloop_remove_timeout(PyObject *self, PyObject *timeout)
+{
+    FlState *st = ((FlIOLoop *)self)->st;
+
+    if (PyObject_TypeCheck(timeout, st->Handle_type)) {
+        FlHandle_Cancel((FlHandle *)timeout);
+        Py_RETURN_NONE;
+    }
+    return PyObject_CallMethodNoArgs(timeout, st->str_cancel);
+}
+
+static PyObject *
+ioloop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    return PyFloat_FromDouble((double)fl_clock_wall() / 1e9);
+}
+
+/* ---- futures ---- */
+
+/* (future, callable): logs what the future ends with. */
+static int
+ioloop_log_outcome(FlLoop *loop, PyObject *pair)
+{
+    PyObject *future = PyTuple_GET_ITEM(pair, 0);
+    PyObject *value = FlGen_ResultOf(loop->st, future);
+
+    if (value == NULL) {
+        if (FlError_IsFatal())
+            return -1;
+        if (PyErr_ExceptionMatches(loop->st->CancelledError))
+            PyErr_Clear();
+        else
+            FlLoop_LogException(loop, "Exception in callback",
+                                PyTuple_GET_ITEM(pair, 1));
+    }
+    Py_XDECREF(value);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *
+ioloop_outcome_callback(PyObject *triple, PyObject *Py_UNUSED(future))
+{
+    if (ioloop_log_outcome((FlLoop *)PyTuple_GET_ITEM(triple, 2), triple) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef ioloop_outcome_def = {"log_outcome", ioloop_outcome_callback, METH_O,
+                                         NULL};
+
+static int
+ioloop_on_done(FlState *st, PyObject *future, PyMethodDef *def, PyObject *self)
+{
+    PyObject *callback = PyCFunction_New(def, self);
+    PyObject *res =
+        callback == NULL
+            ? NULL
+            : PyObject_CallMethodOneArg(future, st->str_add_done_callback, callback);
+
+    Py_XDECREF(callback);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+int
+FlLoop_LogWhenDone(FlLoop *loop, PyObject *future, PyObject *callable)
+{
+    PyObject *triple = PyTuple_Pack(3, future, callable ? callable : Py_None, loop);
+    int err;
+
+    if (triple == NULL)
+        return -1;
+    if (FlFuture_Check(loop->st, future))
+        err = FlFuture_AddWaiter(future, ioloop_log_outcome, triple);
+    else
+        err = ioloop_on_done(loop->st, future, &ioloop_outcome_def, triple);
+    Py_DECREF(triple);
+    return err;
+}
+
+/* A future of asyncio is done: its callbacks run inside the loop already. */
+static PyObject *
+ioloop_run_now(PyObject *handle, PyObject *Py_UNUSED(future))
+{
+    if (FlHandle_Run(((FlHandle *)handle)->loop, handle) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* A future of concurrent.futures is done, in whatever thread. */
+static PyObject *
+ioloop_run_later(PyObject *handle, PyObject *Py_UNUSED(future))
+{
+    FlLoop *loop = ((FlHandle *)handle)->loop;
+
+    if (FlLoop_DeferThreadsafe(loop, FlHandle_Run, handle) < 0 && !loop->closed)
+        return NULL;
+    PyErr_Clear();
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef ioloop_now_def = {"future_done", ioloop_run_now, METH_O, NULL};
+static PyMethodDef ioloop_later_def = {"future_done", ioloop_run_later, METH_O, NULL};
+
+/* The future belongs to another loop: the handle crosses over to its own. */
+static int
+ioloop_cross(FlLoop *Py_UNUSED(loop), PyObject *handle)
+{
+    return FlLoop_DeferThreadsafe(((FlHandle *)handle)->loop, FlHandle_Run, handle);
+}
+
+static PyObject *
+ioloop_add_future(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kw)
+{
+    FlLoop *loop = ioloop_loop(self);
+    FlState *st = ((FlIOLoop *)self)->st;
+    PyObject *bound[3] = {NULL, NULL, NULL};
+    FlHandle *handle;
+    int err, like;
+
+    if (loop == NULL)
+        return NULL;
+    if (nargs + (kw ? PyTuple_GET_SIZE(kw) : 0) != 2) {
+        PyErr_SetString(PyExc_TypeError, "add_future() takes a future and a callback");
+        return NULL;
+    }
+    bound[0] = args[0];
+    bound[1] = args[1];
+    if (kw != NULL && PyTuple_GET_SIZE(kw) == 2 &&
+        PyUnicode_Compare(PyTuple_GET_ITEM(kw, 0), st->str_callback) == 0) {
+        bound[0] = args[1];
+        bound[1] = args[0];
+    }
+    bound[2] = bound[0];
+    handle = ioloop_handle(loop, bound + 1, 2, NULL);
+    if (handle == NULL)
+        return NULL;
+    like = FlFuture_IsFutureLike(st, bound[0]);
+    if (like < 0) {
+        err = -1;
+    } else if (FlFuture_Check(st, bound[0])) {
+        FlFuture *future = (FlFuture *)bound[0];
+
+        if (future->loop == NULL)
+            future->loop = (FlLoop *)Py_NewRef(loop);
+        err = FlFuture_AddWaiter(bound[0],
+                                 future->loop == loop ? FlHandle_Run : ioloop_cross,
+                                 (PyObject *)handle);
+    } else if (like > 0) {
+        err = ioloop_on_done(st, bound[0], &ioloop_now_def, (PyObject *)handle);
+    } else {
+        int concurrent = PyObject_IsInstance(bound[0], st->ConcurrentFuture);
+
+        if (concurrent == 0)
+            PyErr_Format(PyExc_TypeError, "add_future() takes a future, got %R",
+                         bound[0]);
+        err = concurrent <= 0
+                  ? -1
+                  : ioloop_on_done(st, bound[0], &ioloop_later_def, (PyObject *)handle);
+    }
+    Py_DECREF(handle);
+    if (err < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- descriptors ---- */
+
+static PyObject *
+ioloop_add_handler(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"fd", "handler", "events", NULL};
+    FlLoop *loop = ioloop_loop(self);
+    PyObject *file, *handler;
+    unsigned int events;
+    int fd;
+
+    if (loop == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "OOI:add_handler",
+                                                     names, &file, &handler, &events))
+        return NULL;
+    fd = FlWatch_Descriptor(file);
+    if (fd < 0 ||
+        FlWatch_AddHandler(loop, fd, file, handler, events | EPOLLERR | EPOLLHUP) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+ioloop_update_handler(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"fd", "events", NULL};
+    FlLoop *loop = ioloop_loop(self);
+    PyObject *file;
+    unsigned int events;
+    int fd;
+
+    if (loop == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "OI:update_handler",
+                                                     names, &file, &events))
+        return NULL;
+    fd = FlWatch_Descriptor(file);
+    if (fd < 0 || FlWatch_UpdateHandler(loop, fd, events | EPOLLERR | EPOLLHUP) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* A file object that was closed before has no descriptor any more: the handler is found
+ * by the object itself. */
+static int
+ioloop_find_file(FlLoop *loop, PyObject *file)
+{
+    PyObject *all = FlWatch_Handlers(loop), *key, *pair;
+    Py_ssize_t pos = 0;
+    int fd = -1;
+
+    while (all != NULL && fd < 0 && PyDict_Next(all, &pos, &key, &pair)) {
+        if (PyTuple_GET_ITEM(pair, 0) == file)
+            fd = (int)PyLong_AsLong(key);
+    }
+    Py_XDECREF(all);
+    return fd;
+}
+
+static PyObject *
+ioloop_remove_handler(PyObject *self, PyObject *file)
+{
+    FlLoop *loop = ioloop_loop(self);
+    PyObject *found;
+    int fd;
+
+    if (loop == NULL)
+        return NULL;
+    fd = FlWatch_Descriptor(file);
+    if (fd < 0) {
+        PyObject *exc = PyErr_GetRaisedException();
+
+        fd = ioloop_find_file(loop, file);
+        if (fd < 0) {
+            PyErr_SetRaisedException(exc);
+            return NULL;
+        }
+        Py_DECREF(exc);
+    }
+    found = FlWatch_RemoveHandler(loop, fd);
+    if (found == NULL && PyErr_Occurred())
+        return NULL;
+    Py_XDECREF(found);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+ioloop_handlers(PyObject *self, void *Py_UNUSED(closure))
+{
+    FlLoop *loop = ioloop_loop(self);
+
+    return loop == NULL ? NULL : FlWatch_Handlers(loop);
+}
+
+/* ---- the type ---- */
+
+static PyObject *
+ioloop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    FlState *st = FlState_OfType(type);
+    FlIOLoop *self = st == NULL ? NULL : (FlIOLoop *)type->tp_alloc(type, 0);
+
+    if (self != NULL)
+        self->st = st;
+    return (PyObject *)self;
+}
+
+static int
+ioloop_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args),
+            PyObject *Py_UNUSED(kwargs))
+{
+    return 0;
+}
+
+static PyObject *
+ioloop_attach(PyObject *obj, PyObject *asyncio_loop)
+{
+    FlIOLoop *self = (FlIOLoop *)obj;
+    FlLoop *loop = FlLoop_Of(self->st, asyncio_loop);
+
+    if (loop == NULL)
+        return NULL;
+    Py_XSETREF(self->loop, loop);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+ioloop_core_loop(PyObject *self, void *Py_UNUSED(closure))
+{
+    FlLoop *loop = ((FlIOLoop *)self)->loop;
+
+    return Py_NewRef(loop ? (PyObject *)loop : Py_None);
+}
+
+static int
+ioloop_traverse(PyObject *obj, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(obj));
+    Py_VISIT(((FlIOLoop *)obj)->loop);
+    Py_VISIT(((FlIOLoop *)obj)->dict);
+    return 0;
+}
+
+static int
+ioloop_clear(PyObject *obj)
+{
+    Py_CLEAR(((FlIOLoop *)obj)->loop);
+    Py_CLEAR(((FlIOLoop *)obj)->dict);
+    return 0;
+}
+
+static void
+ioloop_dealloc(PyObject *obj)
+{
+    PyTypeObject *type = Py_TYPE(obj);
+
+    PyObject_GC_UnTrack(obj);
+    if (((FlIOLoop *)obj)->weakrefs != NULL)
+        PyObject_ClearWeakRefs(obj);
+    ioloop_clear(obj);
+    type->tp_free(obj);
+    Py_DECREF(type);
+}
+
+static PyMethodDef ioloop_methods[] = {
+    FL_FAST("add_callback", ioloop_add_callback,
+            "Call callback(*args, **kwargs) on the next tick; from any thread."),
+    FL_FAST("spawn_callback", ioloop_add_callback,
+            "add_callback() under the name for what nobody waits for."),
+    FL_FAST("call_later", ioloop_call_later, "Call callback in delay seconds."),
+    FL_FAST("call_at", ioloop_call_at, "Call callback at IOLoop.time() when."),
+    FL_FAST("add_timeout", ioloop_add_timeout,
+            "Call callback at a time, or after a timedelta."),
+    {"remove_timeout", ioloop_remove_timeout, METH_O, "Cancel what one of those gave."},
+    {"time", ioloop_time, METH_NOARGS, "Seconds of the wall clock."},
+    FL_FAST("add_future", ioloop_add_future,
+            "Call callback(future) from the loop once it is done."),
+    {"add_handler", (PyCFunction)(void (*)(void))ioloop_add_handler,
+     METH_VARARGS | METH_KEYWORDS, "Call handler(fd, events) whenever events come."},
+    {"update_handler", (PyCFunction)(void (*)(void))ioloop_update_handler,
+     METH_VARARGS | METH_KEYWORDS, "Change the events of a handler."},
+    {"remove_handler", ioloop_remove_handler, METH_O, "Forget a handler."},
+    {"_attach", ioloop_attach, METH_O, "Bind to an asyncio loop, ours or foreign."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef ioloop_members[] = {
+    {"__dictoffset__", T_PYSSIZET, offsetof(FlIOLoop, dict), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(FlIOLoop, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef ioloop_getset[] = {
+    {"handlers", ioloop_handlers, NULL, "{fd: (file, handler)} of add_handler().",
+     NULL},
+    {"_core_loop", ioloop_core_loop, NULL, "The C loop: its own, or the guest.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot ioloop_slots[] = {
+    {Py_tp_doc, "The C part of IOLoop."},
+    {Py_tp_new, ioloop_new},
+    {Py_tp_init, ioloop_init},
+    {Py_tp_dealloc, ioloop_dealloc},
+    {Py_tp_traverse, ioloop_traverse},
+    {Py_tp_clear, ioloop_clear},
+    {Py_tp_methods, ioloop_methods},
+    {Py_tp_members, ioloop_members},
+    {Py_tp_getset, ioloop_getset},
+    {0, NULL},
+};
+
+static PyType_Spec ioloop_spec = {
+    .name = "pyfastloop._core.IOLoopBase",
+    .basicsize = sizeof(FlIOLoop),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = ioloop_slots,
+};
+
+int
+FlIOLoopBase_AddType(PyObject *module, FlState *st)
+{
+    return FlState_AddType(module, &st->IOLoopBase_type, &ioloop_spec, NULL, false);
+}

@@ -1,0 +1,576 @@
+/* loop.c -- a loop's life, and what others hang on it: ring, inbox, timers, watches.
+ *
+ * What is queued or armed is owned here, each by exactly one reference; close() lets go
+ * of all of it, and the collector sees all of it. The ring's head and tail count up for
+ * ever and are masked on use, so full and empty never look alike.
+ *
+ * Layer: core. Threads: the loop's own; FlLoop_DeferThreadsafe from any.
+ */
+#include "core/loop.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/handle.h"
+#include "core/loop_methods.h"
+#include "core/task.h"
+
+#define FIRST_RING 64
+#define FIRST_INBOX 16
+#define FIRST_SLOW 0.1 /* asyncio's default for slow_callback_duration */
+
+bool
+FlLoop_Check(FlState *st, PyObject *obj)
+{
+    return PyObject_TypeCheck(obj, st->Loop_type);
+}
+
+int
+FlLoop_CheckOpen(FlLoop *loop)
+{
+    if (!loop->closed)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return -1;
+}
+
+int
+FlLoop_CheckThread(FlLoop *loop)
+{
+    if (loop->thread_id == 0 || loop->thread_id == PyThread_get_thread_ident())
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError,
+                    "Non-thread-safe operation invoked on an event loop other than the "
+                    "current one: use call_soon_threadsafe() from another thread");
+    return -1;
+}
+
+/* ---- ring and inbox ---- */
+
+static int
+ring_grow(FlLoop *loop)
+{
+    size_t old = loop->ring ? loop->ring_mask + 1 : 0;
+    size_t size = old ? old * 2 : FIRST_RING;
+    FlReady *ring = malloc(size * sizeof *ring);
+
+    if (ring == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = loop->ring_head; i != loop->ring_tail; i++)
+        ring[i & (size - 1)] = loop->ring[i & loop->ring_mask];
+    free(loop->ring);
+    loop->ring = ring;
+    loop->ring_mask = size - 1;
+    return 0;
+}
+
+int
+FlLoop_Defer(FlLoop *loop, fl_run_fn run, PyObject *obj)
+{
+    if (loop->closed)
+        return FlLoop_CheckOpen(loop);
+    if ((loop->ring == NULL || loop->ring_tail - loop->ring_head > loop->ring_mask) &&
+        ring_grow(loop) < 0)
+        return -1;
+    loop->ring[loop->ring_tail++ & loop->ring_mask] =
+        (FlReady){.run = run, .obj = Py_XNewRef(obj)};
+    if (loop->host != NULL)
+        return FlLoop_GuestPump(loop);
+    return 0;
+}
+
+/* Under the lock. */
+static int
+inbox_push(FlLoop *loop, fl_run_fn run, PyObject *obj)
+{
+    if (loop->inbox_len == loop->inbox_cap) {
+        size_t cap = loop->inbox_cap ? loop->inbox_cap * 2 : FIRST_INBOX;
+        FlReady *inbox = realloc(loop->inbox, cap * sizeof *inbox);
+
+        if (inbox == NULL)
+            return -ENOMEM;
+        loop->inbox = inbox;
+        loop->inbox_cap = cap;
+    }
+    loop->inbox[loop->inbox_len++] = (FlReady){.run = run, .obj = Py_XNewRef(obj)};
+    return 0;
+}
+
+int
+FlLoop_DeferThreadsafe(FlLoop *loop, fl_run_fn run, PyObject *obj)
+{
+    bool wake;
+    int err;
+
+    pthread_mutex_lock(&loop->inbox_lock);
+    if (loop->closed) {
+        pthread_mutex_unlock(&loop->inbox_lock);
+        return FlLoop_CheckOpen(loop);
+    }
+    err = inbox_push(loop, run, obj);
+    wake = loop->sleeping;
+    loop->sleeping = false;
+    if (wake)
+        fl_wakeup_ring(&loop->wakeup);
+    pthread_mutex_unlock(&loop->inbox_lock);
+    if (err == 0)
+        return 0;
+    PyErr_NoMemory();
+    return -1;
+}
+
+int
+FlLoop_TakeInbox(FlLoop *loop)
+{
+    int err = 0;
+
+    pthread_mutex_lock(&loop->inbox_lock);
+    FlReady *inbox = loop->inbox;
+    size_t n = loop->inbox_len;
+    loop->inbox = NULL;
+    loop->inbox_len = loop->inbox_cap = 0;
+    pthread_mutex_unlock(&loop->inbox_lock);
+    for (size_t i = 0; i < n; i++) {
+        if (err == 0)
+            err = FlLoop_Defer(loop, inbox[i].run, inbox[i].obj);
+        Py_XDECREF(inbox[i].obj);
+    }
+    free(inbox);
+    return err;
+}
+
+/* ---- timers ---- */
+
+int
+FlLoop_Arm(FlLoop *loop, fl_loop_timer *timer, uint64_t when)
+{
+    bool armed = fl_timer_armed(&timer->node);
+
+    if (loop->closed)
+        return FlLoop_CheckOpen(loop);
+    /* One that arms itself again while due timers are collected waits for the next
+     * tick. */
+    if (loop->firing && when <= loop->now)
+        when = loop->now + 1;
+    if (fl_timers_arm(&loop->timers, &timer->node, when) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (!armed)
+        Py_XINCREF(timer->owner);
+    if (loop->host != NULL)
+        return FlLoop_GuestTimer(loop);
+    return 0;
+}
+
+void
+FlLoop_Disarm(FlLoop *loop, fl_loop_timer *timer)
+{
+    if (!fl_timer_armed(&timer->node))
+        return;
+    fl_timers_cancel(&loop->timers, &timer->node);
+    Py_XDECREF(timer->owner);
+}
+
+/* ---- watches ---- */
+
+static int
+watch_failed(const fl_watch *watch, int err)
+{
+    if (err == -EEXIST) {
+        PyErr_Format(
+            PyExc_RuntimeError,
+            "File descriptor %d is watched already: by a stream, a transport or "
+            "another handler of this loop",
+            watch->fd);
+        return -1;
+    }
+    errno = -err;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+static int
+watch_forked(FlLoop *loop)
+{
+    if (!fl_poller_forked(&loop->poller))
+        return 0;
+    PyErr_Format(
+        PyExc_RuntimeError,
+        "This loop was made in process %d and cannot be used in its fork: make "
+        "loops after forking, in each child its own",
+        loop->poller.process);
+    return -1;
+}
+
+int
+FlLoop_Watch(FlLoop *loop, fl_watch *watch, uint32_t events)
+{
+    int err;
+
+    if (FlLoop_CheckOpen(loop) < 0 || watch_forked(loop) < 0)
+        return -1;
+    err = fl_poller_add(&loop->poller, watch, events);
+    if (err < 0)
+        return watch_failed(watch, err);
+    Py_XINCREF((PyObject *)watch->owner);
+    if (loop->host != NULL && FlLoop_GuestWatch(loop) < 0) {
+        FlLoop_Unwatch(loop, watch);
+        return -1;
+    }
+    return 0;
+}
+
+int
+FlLoop_Rewatch(FlLoop *loop, fl_watch *watch, uint32_t events)
+{
+    int err;
+
+    if (watch->events == events)
+        return 0;
+    if (watch_forked(loop) < 0)
+        return -1;
+    err = fl_poller_change(&loop->poller, watch, events);
+    return err < 0 ? watch_failed(watch, err) : 0;
+}
+
+void
+FlLoop_Unwatch(FlLoop *loop, fl_watch *watch)
+{
+    PyObject *owner = watch->owner;
+
+    if (!FlLoop_Watched(watch))
+        return;
+    /* In a forked child epoll_ctl would take the descriptor from the parent. */
+    if (fl_poller_forked(&loop->poller))
+        fl_poller_forget(&loop->poller, watch);
+    else
+        fl_poller_remove(&loop->poller, watch);
+    Py_XDECREF(owner);
+}
+
+/* ---- the receive buffer ---- */
+
+char *
+FlLoop_TakeBuffer(FlLoop *loop, size_t *n)
+{
+    char *buffer = loop->buffer;
+
+    *n = FL_LOOP_BUFFER;
+    loop->buffer = NULL;
+    if (buffer == NULL)
+        buffer = malloc(FL_LOOP_BUFFER);
+    if (buffer == NULL)
+        PyErr_NoMemory();
+    return buffer;
+}
+
+void
+FlLoop_GiveBuffer(FlLoop *loop, char *buffer)
+{
+    if (loop->buffer == NULL && !loop->closed)
+        loop->buffer = buffer;
+    else
+        free(buffer);
+}
+
+int
+FlLoop_CallSoon(FlLoop *loop, PyObject *callable, PyObject *const *args,
+                Py_ssize_t nargs, PyObject *context)
+{
+    FlHandle *handle = FlHandle_New(loop, callable, args, nargs, context);
+    int err;
+
+    if (handle == NULL)
+        return -1;
+    err = FlLoop_Defer(loop, FlHandle_Run, (PyObject *)handle);
+    Py_DECREF(handle);
+    return err;
+}
+
+/* ---- life ---- */
+
+/* The eventfd spoke: quiet it; the inbox is taken at the next tick's start anyway. */
+static int
+loop_woken(FlLoop *loop, fl_watch *Py_UNUSED(watch), uint32_t Py_UNUSED(events))
+{
+    fl_wakeup_quiet(&loop->wakeup);
+    return 0;
+}
+
+static PyObject *
+loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    FlState *st = FlState_OfType(type);
+    FlLoop *self = st == NULL ? NULL : (FlLoop *)type->tp_alloc(type, 0);
+    int err;
+
+    if (self == NULL)
+        return NULL;
+    self->st = st;
+    self->poller.epfd = -1;
+    self->wakeup.event_fd = self->wakeup.signal_read = self->wakeup.signal_write = -1;
+    self->slow_callback_duration = FIRST_SLOW;
+    self->now = fl_clock_monotonic();
+    fl_timers_init(&self->timers);
+    pthread_mutex_init(&self->inbox_lock, NULL);
+    err = fl_poller_init(&self->poller);
+    if (err == 0)
+        err = fl_wakeup_init(&self->wakeup);
+    if (err == 0) {
+        self->wake_watch = (fl_watch){.fd = self->wakeup.event_fd, .ready = loop_woken};
+        err = fl_poller_add(&self->poller, &self->wake_watch, EPOLLIN);
+    }
+    if (err == 0)
+        return (PyObject *)self;
+    errno = -err;
+    PyErr_SetFromErrno(PyExc_OSError);
+    Py_DECREF(self);
+    return NULL;
+}
+
+/* Everything that waits is let go; what it runs on the way (finalizers) finds a loop
+ * that is closed. escapes */
+static void
+loop_let_go(FlLoop *self)
+{
+    FlReady *ring = self->ring;
+    size_t head = self->ring_head, tail = self->ring_tail, mask = self->ring_mask;
+
+    self->ring = NULL;
+    self->ring_head = self->ring_tail = self->ring_mask = 0;
+    for (size_t i = head; i != tail; i++)
+        Py_XDECREF(ring[i & mask].obj);
+    free(ring);
+
+    while (self->inbox_len > 0) {
+        PyObject *obj = self->inbox[--self->inbox_len].obj;
+        Py_XDECREF(obj);
+    }
+    for (fl_timer *node; (node = fl_timers_peek(&self->timers)) != NULL;)
+        FlLoop_Disarm(self, (fl_loop_timer *)node);
+    for (size_t fd = 0; fd < self->poller.size; fd++) {
+        fl_watch *watch = self->poller.table[fd];
+        if (watch != NULL)
+            FlLoop_Unwatch(self, watch);
+    }
+    FlTask_ReleaseParked(self);
+    Py_CLEAR(self->exception_handler);
+    Py_CLEAR(self->task_factory);
+    Py_CLEAR(self->host_handle);
+    Py_CLEAR(self->host_timer);
+}
+
+static void
+loop_free_descriptors(FlLoop *self)
+{
+    fl_poller_free(&self->poller);
+    fl_wakeup_free(&self->wakeup);
+    fl_timers_free(&self->timers);
+    free(self->inbox);
+    self->inbox = NULL;
+    self->inbox_cap = 0;
+    free(self->buffer);
+    self->buffer = NULL;
+}
+
+static PyObject *
+loop_close(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    FlLoop *self = (FlLoop *)obj;
+
+    if (self->running) {
+        PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
+        return NULL;
+    }
+    if (self->closed)
+        Py_RETURN_NONE;
+    pthread_mutex_lock(&self->inbox_lock);
+    self->closed = true;
+    pthread_mutex_unlock(&self->inbox_lock);
+    if (self->host != NULL)
+        FlLoop_GuestDetach(self);
+    loop_let_go(self);
+    loop_free_descriptors(self);
+    Py_RETURN_NONE;
+}
+
+static int
+loop_traverse(PyObject *obj, visitproc visit, void *arg)
+{
+    FlLoop *self = (FlLoop *)obj;
+
+    Py_VISIT(Py_TYPE(self));
+    for (size_t i = self->ring_head; i != self->ring_tail; i++)
+        Py_VISIT(self->ring[i & self->ring_mask].obj);
+    for (size_t i = 0; i < self->inbox_len; i++)
+        Py_VISIT(self->inbox[i].obj);
+    for (size_t i = 0; i < self->timers.n; i++)
+        Py_VISIT(((fl_loop_timer *)self->timers.heap[i])->owner);
+    for (size_t fd = 0; fd < self->poller.size; fd++) {
+        if (self->poller.table[fd] != NULL)
+            Py_VISIT((PyObject *)self->poller.table[fd]->owner);
+    }
+    for (FlTask *task = self->parked; task != NULL; task = task->parked_next)
+        Py_VISIT(task);
+    Py_VISIT(self->exception_handler);
+    Py_VISIT(self->task_factory);
+    Py_VISIT(self->host);
+    Py_VISIT(self->host_handle);
+    Py_VISIT(self->host_timer);
+    Py_VISIT(self->dict);
+    return 0;
+}
+
+static int
+loop_clear(PyObject *obj)
+{
+    FlLoop *self = (FlLoop *)obj;
+
+    self->closed = true;
+    loop_let_go(self);
+    Py_CLEAR(self->host);
+    Py_CLEAR(self->dict);
+    return 0;
+}
+
+static void
+loop_dealloc(PyObject *obj)
+{
+    FlLoop *self = (FlLoop *)obj;
+    PyTypeObject *type = Py_TYPE(obj);
+
+    PyObject_GC_UnTrack(obj);
+    if (self->weakrefs != NULL)
+        PyObject_ClearWeakRefs(obj);
+    loop_clear(obj);
+    loop_free_descriptors(self);
+    pthread_mutex_destroy(&self->inbox_lock);
+    type->tp_free(obj);
+    Py_DECREF(type);
+}
+
+static PyObject *
+loop_is_closed(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(((FlLoop *)self)->closed);
+}
+
+static PyObject *
+loop_is_running(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(((FlLoop *)self)->running);
+}
+
+static PyObject *
+loop_get_debug(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(((FlLoop *)self)->debug);
+}
+
+static PyObject *
+loop_set_debug(PyObject *self, PyObject *flag)
+{
+    int debug = PyObject_IsTrue(flag);
+
+    if (debug < 0)
+        return NULL;
+    ((FlLoop *)self)->debug = debug;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_set_own_tasks(PyObject *self, PyObject *flag)
+{
+    int own = PyObject_IsTrue(flag);
+
+    if (own < 0)
+        return NULL;
+    ((FlLoop *)self)->own_tasks = own;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_stats(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    FlLoop *self = (FlLoop *)obj;
+    FlStats *s = &self->stats;
+
+    return Py_BuildValue(
+        "{sKsKsKsKsKsKsKsKsKsKsnsnsn}", "ticks", s->ticks, "callbacks", s->callbacks,
+        "polls", s->polls, "events", s->events, "timers", s->timers, "connections",
+        s->connections, "open", s->open, "requests", s->requests, "bytes_read",
+        s->bytes_read, "bytes_sent", s->bytes_sent, "ready",
+        (Py_ssize_t)(self->ring_tail - self->ring_head), "pending_timers",
+        (Py_ssize_t)self->timers.n, "descriptors", (Py_ssize_t)self->poller.count);
+}
+
+static PyMethodDef loop_methods[] = {
+    FL_FAST("call_soon", FlLoop_call_soon, "Call callback(*args) on the next tick."),
+    FL_FAST("call_soon_threadsafe", FlLoop_call_soon_threadsafe,
+            "call_soon() from any thread."),
+    FL_FAST("call_later", FlLoop_call_later, "Call callback(*args) in delay seconds."),
+    FL_FAST("call_at", FlLoop_call_at, "Call callback(*args) at loop.time() when."),
+    {"time", FlLoop_time, METH_NOARGS, "Seconds of the monotonic clock."},
+    {"create_future", FlLoop_create_future, METH_NOARGS, "A pending future."},
+    {"_run", FlLoop_run, METH_NOARGS, "Run ticks until stop()."},
+    {"stop", FlLoop_stop, METH_NOARGS, "Leave the loop after this tick."},
+    {"close", loop_close, METH_NOARGS, "Let go of everything that waits."},
+    {"is_closed", loop_is_closed, METH_NOARGS, "Whether close() was called."},
+    {"is_running", loop_is_running, METH_NOARGS, "Whether the loop runs now."},
+    {"get_debug", loop_get_debug, METH_NOARGS, "Whether debug mode is on."},
+    {"set_debug", loop_set_debug, METH_O, "Turn debug mode on or off."},
+    {"set_own_tasks", loop_set_own_tasks, METH_O,
+     "Let create_task() give _core.Task instead of asyncio.Task."},
+    {"add_reader", (PyCFunction)(void (*)(void))FlLoop_add_reader, METH_FASTCALL,
+     "Call callback(*args) whenever fd can be read."},
+    {"add_writer", (PyCFunction)(void (*)(void))FlLoop_add_writer, METH_FASTCALL,
+     "Call callback(*args) whenever fd can be written."},
+    {"remove_reader", FlLoop_remove_reader, METH_O, "Undo add_reader()."},
+    {"remove_writer", FlLoop_remove_writer, METH_O, "Undo add_writer()."},
+    {"stats", loop_stats, METH_NOARGS, "Counters of the loop's work, as a dict."},
+    {"_open_signals", FlLoop_open_signals, METH_NOARGS,
+     "The descriptor for signal.set_wakeup_fd()."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef loop_members[] = {
+    {"__dictoffset__", T_PYSSIZET, offsetof(FlLoop, dict), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(FlLoop, weakrefs), READONLY, NULL},
+    {"slow_callback_duration", T_DOUBLE, offsetof(FlLoop, slow_callback_duration), 0,
+     "Seconds after which debug mode reports a callback."},
+    {"_own_tasks", T_BOOL, offsetof(FlLoop, own_tasks), READONLY, NULL},
+    {"_task_factory", T_OBJECT, offsetof(FlLoop, task_factory), 0, NULL},
+    {"_exception_handler", T_OBJECT, offsetof(FlLoop, exception_handler), 0, NULL},
+    {"_thread_id", T_ULONG, offsetof(FlLoop, thread_id), READONLY, NULL},
+    {"_stopping", T_BOOL, offsetof(FlLoop, stopping), READONLY, NULL},
+    {"_host", T_OBJECT, offsetof(FlLoop, host), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot loop_slots[] = {
+    {Py_tp_doc, "The C event loop; pyfastloop.Loop is built on it."},
+    {Py_tp_new, loop_new},
+    {Py_tp_dealloc, loop_dealloc},
+    {Py_tp_traverse, loop_traverse},
+    {Py_tp_clear, loop_clear},
+    {Py_tp_methods, loop_methods},
+    {Py_tp_members, loop_members},
+    {0, NULL},
+};
+
+static PyType_Spec loop_spec = {
+    .name = "pyfastloop._core.Loop",
+    .basicsize = sizeof(FlLoop),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = loop_slots,
+};
+
+int
+FlLoop_AddType(PyObject *module, FlState *st)
+{
+    return FlState_AddType(module, &st->Loop_type, &loop_spec, NULL, false);
+}

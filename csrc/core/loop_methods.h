@@ -1,0 +1,57 @@
+/* loop_methods.h -- what the files of the loop share with each other and with no one
+ * else: the Python methods of Loop and the seams of the guest.
+ *
+ * Layer: core. Threads: the loop's own, unless said otherwise.
+ */
+#ifndef FL_CORE_LOOP_METHODS_H
+#define FL_CORE_LOOP_METHODS_H
+
+#include "core/loop.h"
+
+/* A line of a method table for a function that takes its arguments as they come. */
+#define FL_FAST(name, function, doc) \
+    {name, (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS, doc}
+
+/* loop_call.c */
+PyObject *FlLoop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                           PyObject *kw);
+PyObject *FlLoop_call_soon_threadsafe(PyObject *self, PyObject *const *args,
+                                      Py_ssize_t nargs, PyObject *kw);
+PyObject *FlLoop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kw);
+PyObject *FlLoop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                         PyObject *kw);
+PyObject *FlLoop_time(PyObject *self, PyObject *ignored);
+PyObject *FlLoop_create_future(PyObject *self, PyObject *ignored);
+
+/* loop_run.c */
+PyObject *FlLoop_run(PyObject *self, PyObject *ignored);
+PyObject *FlLoop_stop(PyObject *self, PyObject *ignored);
+
+PyObject *FlLoop_open_signals(PyObject *self, PyObject *ignored);
+
+/* loop_fd.c */
+PyObject *FlLoop_add_reader(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *FlLoop_add_writer(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *FlLoop_remove_reader(PyObject *self, PyObject *fd);
+PyObject *FlLoop_remove_writer(PyObject *self, PyObject *fd);
+
+/* loop_guest.c: something is on the ring, in the heap, in epoll: see that the host
+ * looks. 0 or -1. */
+int FlLoop_GuestPump(FlLoop *loop);
+int FlLoop_GuestTimer(FlLoop *loop);
+int FlLoop_GuestWatch(FlLoop *loop);
+/* The guest is being closed: nothing of it stays with the host. */
+void FlLoop_GuestDetach(FlLoop *loop);
+
+/* RuntimeError when the loop is closed, or when this process is a fork of the one that
+ * made it: 0 or -1. */
+int FlLoop_CheckOpen(FlLoop *loop);
+
+/* In debug mode: RuntimeError when the loop runs in another thread. 0 or -1. */
+int FlLoop_CheckThread(FlLoop *loop);
+
+/* Empties the inbox onto the ring; 0 or -1. */
+int FlLoop_TakeInbox(FlLoop *loop);
+
+#endif

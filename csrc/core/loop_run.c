@@ -1,0 +1,297 @@
+/* loop_run.c -- one tick, and ticks until stop().
+ *
+ *     signals -> inbox -> epoll (events handled at once) -> due timers -> ring
+ *
+ * While callbacks are ready epoll is asked only every BUSY_TICKS or BUSY_NS: a tick
+ * that asks costs several times one that does not. What the ring gets while it runs
+ * waits for the next tick, so a callback that schedules itself starves nobody. The GIL
+ * is released only where the wait can block, and once per RELEASE_NS while it never
+ * does.
+ *
+ * Layer: core. Threads: the loop's own.
+ */
+#include "core/loop.h"
+
+#include <errno.h>
+#include <signal.h>
+
+#include "core/loop_methods.h"
+
+#define BUSY_TICKS 64
+#define BUSY_NS (50 * FL_NS_PER_US)
+#define RELEASE_NS (5 * FL_NS_PER_MS) /* the interpreter's switch interval */
+#define MAX_EVENTS 256 /* taken from epoll at once; the rest comes next */
+
+/* Each event asks again for its watch, and for what the watch wants now: an earlier
+ * handler may have closed, changed or reused the descriptor. */
+static int
+run_events(FlLoop *loop, const struct epoll_event *events, int n)
+{
+    int err = 0;
+
+    for (int i = 0; i < n && err == 0; i++) {
+        fl_watch *watch = fl_poller_event_watch(&loop->poller, &events[i]);
+        uint32_t ready;
+        PyObject *owner;
+
+        if (watch == NULL)
+            continue;
+        ready = events[i].events & (watch->events | EPOLLERR | EPOLLHUP);
+        if (ready == 0)
+            continue;
+        loop->stats.events++;
+        owner = Py_XNewRef((PyObject *)watch->owner);
+        err = watch->ready(loop, watch, ready);
+        Py_XDECREF(owner);
+    }
+    return err;
+}
+
+/* Nothing may block between the look at the inbox and epoll: a producer that comes in
+ * between sees `sleeping` and rings. */
+static bool
+run_may_sleep(FlLoop *loop)
+{
+    bool empty;
+
+    pthread_mutex_lock(&loop->inbox_lock);
+    empty = loop->inbox_len == 0;
+    loop->sleeping = empty;
+    pthread_mutex_unlock(&loop->inbox_lock);
+    return empty;
+}
+
+static int64_t
+run_timeout(FlLoop *loop)
+{
+    fl_timer *next = fl_timers_peek(&loop->timers);
+
+    if (next == NULL)
+        return -1;
+    if (next->when <= loop->now)
+        return 0;
+    return next->when - loop->now > INT64_MAX ? -1 : (int64_t)(next->when - loop->now);
+}
+
+static int
+run_poll(FlLoop *loop, int64_t timeout)
+{
+    struct epoll_event events[MAX_EVENTS];
+    int n;
+
+    loop->stats.polls++;
+    loop->ticks_unpolled = 0;
+    if (timeout != 0 || loop->now - loop->last_release > RELEASE_NS) {
+        Py_BEGIN_ALLOW_THREADS;
+        n = fl_poller_wait(&loop->poller, events, MAX_EVENTS, timeout);
+        Py_END_ALLOW_THREADS;
+        loop->now = loop->last_release = fl_clock_monotonic();
+    } else {
+        n = fl_poller_wait(&loop->poller, events, MAX_EVENTS, 0);
+    }
+    loop->last_poll = loop->now;
+    if (n >= 0)
+        return run_events(loop, events, n);
+    errno = -n;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+/* Decides whether epoll is asked in this tick, and for how long. */
+static int
+run_wait(FlLoop *loop, bool block)
+{
+    bool busy = loop->ring_head != loop->ring_tail;
+    int64_t timeout = 0;
+
+    loop->now = fl_clock_monotonic();
+    if (busy || loop->stopping || !block) {
+        if (busy && !loop->stopping && ++loop->ticks_unpolled < BUSY_TICKS &&
+            loop->now - loop->last_poll < BUSY_NS)
+            return 0;
+    } else {
+        timeout = run_timeout(loop);
+        if (timeout != 0 && !run_may_sleep(loop))
+            timeout = 0;
+    }
+    int err = run_poll(loop, timeout);
+    if (loop->host == NULL)
+        loop->sleeping = false;
+    return err;
+}
+
+static int
+run_timers(FlLoop *loop)
+{
+    fl_timer *node;
+    int err = 0;
+
+    loop->firing = true;
+    while (err == 0 && (node = fl_timers_pop_due(&loop->timers, loop->now)) != NULL) {
+        fl_loop_timer *timer = (fl_loop_timer *)node;
+        PyObject *owner = timer->owner;
+
+        loop->stats.timers++;
+        err = timer->fire(loop, timer);
+        Py_XDECREF(owner);
+    }
+    loop->firing = false;
+    return err;
+}
+
+static int
+run_ring(FlLoop *loop)
+{
+    size_t todo = loop->ring_tail - loop->ring_head;
+    int err = 0;
+
+    loop->stats.callbacks += todo;
+    while (todo-- > 0 && err == 0 && loop->ring_head != loop->ring_tail) {
+        FlReady entry = loop->ring[loop->ring_head++ & loop->ring_mask];
+
+        err = entry.run(loop, entry.obj);
+        Py_XDECREF(entry.obj);
+    }
+    return err;
+}
+
+int
+FlLoop_RunOnce(FlLoop *loop, bool block)
+{
+    loop->stats.ticks++;
+    if (PyErr_CheckSignals() < 0)
+        return -1;
+    if (loop->inbox_len != 0 && FlLoop_TakeInbox(loop) < 0)
+        return -1;
+    if (run_wait(loop, block) < 0)
+        return -1;
+    if (loop->inbox_len != 0 && FlLoop_TakeInbox(loop) < 0)
+        return -1;
+    if (loop->timers.n > 0 && run_timers(loop) < 0)
+        return -1;
+    return run_ring(loop);
+}
+
+/* ---- run and stop ---- */
+
+static int
+run_check(FlLoop *loop)
+{
+    if (FlLoop_CheckOpen(loop) < 0)
+        return -1;
+    if (loop->host != NULL) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "This loop is a guest: the asyncio loop around it runs it");
+        return -1;
+    }
+    if (fl_poller_forked(&loop->poller)) {
+        PyErr_Format(
+            PyExc_RuntimeError,
+            "This loop was made in process %d and cannot run in its fork: make "
+            "loops after forking, in each child its own",
+            loop->poller.process);
+        return -1;
+    }
+    if (loop->running) {
+        PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
+        return -1;
+    }
+    return 0;
+}
+
+/* asyncio is told which loop runs; what ran around us (a private loop inside a handler)
+ * comes back afterwards. */
+PyObject *
+FlLoop_run(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    FlLoop *self = (FlLoop *)obj;
+    FlState *st = self->st;
+    PyObject *outer, *res, *exc;
+    void *outer_c = PyThread_tss_get(&st->running);
+    int err = 0;
+
+    if (run_check(self) < 0)
+        return NULL;
+    outer = PyObject_CallNoArgs(st->get_running_loop);
+    if (outer == NULL)
+        return NULL;
+    res = PyObject_CallOneArg(st->set_running_loop, obj);
+    if (res == NULL) {
+        Py_DECREF(outer);
+        return NULL;
+    }
+    Py_DECREF(res);
+    PyThread_tss_set(&st->running, self);
+    self->running = true;
+    self->thread_id = PyThread_get_thread_ident();
+    do
+        err = FlLoop_RunOnce(self, true);
+    while (err == 0 && !self->stopping);
+    self->running = self->stopping = false;
+    self->thread_id = 0;
+    PyThread_tss_set(&st->running, outer_c);
+    exc = PyErr_GetRaisedException();
+    res = PyObject_CallOneArg(st->set_running_loop, outer);
+    Py_DECREF(outer);
+    Py_XDECREF(res);
+    if (exc == NULL)
+        return res == NULL ? NULL : Py_NewRef(Py_None);
+    PyErr_SetRaisedException(exc);
+    return NULL;
+}
+
+PyObject *
+FlLoop_stop(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    ((FlLoop *)self)->stopping = true;
+    Py_RETURN_NONE;
+}
+
+/* ---- signals ---- */
+
+/* The interpreter's handler wrote the numbers of signals; those that have a handler of
+ * add_signal_handler get it called. */
+static int
+run_signals(FlLoop *loop, fl_watch *Py_UNUSED(watch), uint32_t Py_UNUSED(events))
+{
+    unsigned char numbers[64];
+    ssize_t n = fl_wakeup_take_signals(&loop->wakeup, numbers, sizeof numbers);
+
+    for (ssize_t i = 0; i < n; i++) {
+        PyObject *number = PyLong_FromLong(numbers[i]);
+        PyObject *res = number == NULL
+                            ? NULL
+                            : PyObject_CallMethodOneArg(
+                                  (PyObject *)loop, loop->st->str__on_signal, number);
+        Py_XDECREF(number);
+        Py_XDECREF(res);
+        if (res == NULL &&
+            (FlError_IsFatal() ||
+             FlLoop_CallExceptionHandler(loop, "Exception in a signal's handler", NULL,
+                                         NULL) < 0))
+            return -1;
+    }
+    return PyErr_CheckSignals();
+}
+
+PyObject *
+FlLoop_open_signals(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    FlLoop *self = (FlLoop *)obj;
+    int err;
+
+    if (FlLoop_CheckOpen(self) < 0)
+        return NULL;
+    err = fl_wakeup_open_signals(&self->wakeup);
+    if (err < 0) {
+        errno = -err;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    if (!FlLoop_Watched(&self->signal_watch)) {
+        self->signal_watch =
+            (fl_watch){.fd = self->wakeup.signal_read, .ready = run_signals};
+        if (FlLoop_Watch(self, &self->signal_watch, EPOLLIN) < 0)
+            return NULL;
+    }
+    return PyLong_FromLong(self->wakeup.signal_write);
+}

@@ -1,0 +1,231 @@
+"""Contexts that follow a program from callback to callback (Tornado 2 to 5).
+
+A function that starts something asynchronous returns before it is over, and so leaves
+every ``with`` and ``try`` around it. A `StackContext` is entered again around each
+callback that was started inside of it, an `ExceptionStackContext` sees the exceptions
+these callbacks raise, however deep:
+
+    with ExceptionStackContext(report):
+        stream.read_until(b"\\n", callback=on_line)     # errors of on_line reach report
+
+Unlike Tornado's, which kept a thread-local list, the contexts are carried by
+contextvars: every callback of a loop has them from where it was scheduled, and `wrap`
+is only needed for callbacks that reach the loop some other way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from pyfastloop import _core
+
+__all__ = [
+    "ExceptionStackContext",
+    "NullContext",
+    "StackContext",
+    "StackContextInconsistentError",
+    "run_with_stack_context",
+    "wrap",
+]
+
+_Contexts = tuple["StackContext | ExceptionStackContext", ...]
+
+#: The contexts that are open, the outermost first.
+_contexts: contextvars.ContextVar[_Contexts] = contextvars.ContextVar(
+    "pyfastloop_stack_contexts", default=()
+)
+
+
+class StackContextInconsistentError(Exception):
+    """A context was left in another order than it was entered."""
+
+
+class _Base:
+    """What both kinds share: they are opened by ``with``."""
+
+    _before: list[_Contexts]
+
+    def _push(self) -> None:
+        before = _contexts.get()
+        self._before.append(before)
+        _contexts.set((*before, self))  # type: ignore[arg-type]
+
+    def _pop(self) -> None:
+        before = self._before.pop()
+        if _contexts.get() != (*before, self):
+            raise StackContextInconsistentError(
+                "stack_context inconsistency (may be caused by yield "
+                'within a "with StackContext" block)'
+            )
+        _contexts.set(before)
+
+
+class StackContext(_Base):
+    """Enter ``context_factory()`` now and around every callback started inside.
+
+    ``with StackContext(f) as deactivate``: calling `deactivate` ends it for callbacks
+    that come later.
+    """
+
+    def __init__(self, context_factory: Callable[[], AbstractContextManager[Any]]):
+        self.context_factory = context_factory
+        self._before = []
+        self._managers: list[AbstractContextManager[Any]] = []
+        self.active = True
+
+    def _deactivate(self) -> None:
+        self.active = False
+
+    def enter(self) -> None:
+        """Enter a fresh context around a callback."""
+        manager = self.context_factory()
+        manager.__enter__()
+        self._managers.append(manager)
+
+    def exit(self, typ: Any, value: Any, tb: Any) -> bool | None:
+        """Leave it; whether it swallowed the exception."""
+        return self._managers.pop().__exit__(typ, value, tb)
+
+    def __enter__(self) -> Callable[[], None]:
+        self.enter()
+        try:
+            self._push()
+        except BaseException:
+            self.exit(*sys.exc_info())
+            raise
+        return self._deactivate
+
+    def __exit__(self, typ: Any, value: Any, tb: Any) -> bool | None:
+        try:
+            return self.exit(typ, value, tb)
+        finally:
+            self._pop()
+
+
+class ExceptionStackContext(_Base):
+    """Let ``handler(type, value, traceback)`` see the exceptions of callbacks.
+
+    What it returns is true where the exception is settled; else the next context
+    outside gets it.
+    """
+
+    def __init__(
+        self,
+        exception_handler: Callable[[Any, Any, Any], Any],
+        delay_warning: bool = False,
+    ):
+        self.exception_handler = exception_handler
+        self._before = []
+        self.active = True
+
+    def _deactivate(self) -> None:
+        self.active = False
+
+    def exit(self, typ: Any, value: Any, tb: Any) -> bool | None:
+        """Ask the handler."""
+        if typ is not None:
+            return bool(self.exception_handler(typ, value, tb))
+        return None
+
+    def __enter__(self) -> Callable[[], None]:
+        self._push()
+        return self._deactivate
+
+    def __exit__(self, typ: Any, value: Any, tb: Any) -> bool | None:
+        try:
+            return self.exit(typ, value, tb)
+        finally:
+            self._pop()
+
+
+class NullContext:
+    """Leave all contexts: what is started inside belongs to nobody out there.
+
+    For things that serve many requests, such as pooled connections.
+    """
+
+    def __enter__(self) -> None:
+        self._token = _contexts.set(())
+
+    def __exit__(self, typ: Any, value: Any, tb: Any) -> None:
+        _contexts.reset(self._token)
+
+
+def _run_in(contexts: _Contexts, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Call `fn` inside contexts that were captured earlier."""
+    active = tuple(context for context in contexts if context.active)
+    token = _contexts.set(active)
+    entered: list[StackContext | ExceptionStackContext] = []
+    error: BaseException | None = None
+    result = None
+    try:
+        try:
+            for context in active:
+                if isinstance(context, StackContext):
+                    context.enter()
+                entered.append(context)
+            result = fn(*args, **kwargs)
+        except BaseException as exc:
+            error = exc
+        for context in reversed(entered):
+            if error is None and isinstance(context, ExceptionStackContext):
+                continue
+            if error is not None and not isinstance(error, Exception):
+                if isinstance(context, StackContext):
+                    context.exit(type(error), error, error.__traceback__)
+                continue
+            _contexts.set(active[: active.index(context)])
+            try:
+                triple: Any = (None, None, None)
+                if error is not None:
+                    triple = (type(error), error, error.__traceback__)
+                if context.exit(*triple):
+                    error = None
+            except BaseException as exc:
+                error = exc
+        if error is not None:
+            raise error
+        return result
+    finally:
+        error = None
+        with contextlib.suppress(ValueError):
+            _contexts.reset(token)
+
+
+def wrap(fn: Any) -> Any:
+    """`fn` in the contexts that are open now, whoever calls it later.
+
+    None stays None, what is wrapped already stays as it is, and so does everything
+    while no context is open.
+    """
+    if fn is None or hasattr(fn, "_pyfastloop_wrapped"):
+        return fn
+    contexts = _contexts.get()
+    if not contexts:
+        return fn
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return _run_in(contexts, fn, args, kwargs)
+
+    with contextlib.suppress(AttributeError, TypeError):
+        functools.update_wrapper(wrapped, fn)
+    wrapped._pyfastloop_wrapped = True  # type: ignore[attr-defined]
+    return wrapped
+
+
+def run_with_stack_context(context: StackContext, func: Callable[[], Any]) -> Any:
+    """Run a coroutine function inside a `StackContext`.
+
+    A coroutine cannot yield inside of ``with StackContext``; this is the way around.
+    """
+    with context:
+        return func()
+
+
+_core.set_hooks(stack_contexts=_contexts, wrap=wrap)
