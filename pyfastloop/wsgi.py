@@ -407,9 +407,9 @@ def _request_of(
         body = environ["wsgi.input"].read(int(headers["Content-Length"]))
     host = environ.get("HTTP_HOST") or environ.get("SERVER_NAME", "127.0.0.1")
     return HTTPServerRequest(
-        environ["REQUEST_METHOD"],
-        uri,
-        version=environ.get("SERVER_PROTOCOL", "HTTP/1.1"),
+        start_line=httputil.RequestStartLine(
+            environ["REQUEST_METHOD"], uri, environ.get("SERVER_PROTOCOL", "HTTP/1.1")
+        ),
         headers=headers,
         body=body,
         host=host,

@@ -195,10 +195,10 @@ class RequestHandler(
         }
         if self.request.method not in SAFE_METHODS:
             settings = self.settings
-            if settings.get("cross_origin_protection"):
-                self._check_cross_origin()
             if settings.get("xsrf_cookies"):
                 self.check_xsrf_cookie()
+            if settings.get("cross_origin_protection"):
+                self._check_cross_origin()
 
     def _method(self) -> Any:
         return getattr(self, (self.request.method or "").lower())

@@ -231,10 +231,10 @@ class RenderingMixin(HandlerState):
         (RFC 9110 section 12.5.4), ``default`` where it names none."""
         wanted: list[tuple[float, str]] = []
         for item in self.request.headers.get("Accept-Language", "").split(","):
-            code, _, weight = item.strip().partition(";")
-            score = _weight(weight)
-            if code.strip() and score > 0:
-                wanted.append((score, code.strip()))
+            code, *parameters = (part.strip() for part in item.split(";"))
+            score = _weight(parameters)
+            if code and score > 0:
+                wanted.append((score, code))
         # sorted is stable: of equal weights the first named wins.
         codes = [code for _, code in sorted(wanted, key=lambda pair: -pair[0])]
         return locales.get(*codes) if codes else locales.get(default)
@@ -264,15 +264,15 @@ class RenderingMixin(HandlerState):
         return url
 
 
-def _weight(parameter: str) -> float:
+def _weight(parameters: list[str]) -> float:
     """The value of ``q=0.8``; 1 where there is none, 0 where it is no weight."""
-    parameter = parameter.strip()
-    if not parameter.startswith("q="):
-        return 1.0
-    try:
-        return max(0.0, float(parameter[2:]))
-    except ValueError:
-        return 0.0
+    for parameter in parameters:
+        if parameter.lower().startswith("q="):
+            try:
+                return float(parameter[2:])
+            except ValueError:
+                return 0.0
+    return 1.0
 
 
 def _folder_of_caller() -> str:
