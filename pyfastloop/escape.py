@@ -122,9 +122,9 @@ def json_decode(value: str | bytes) -> Any:
 _BLANKS = re.compile(r"[\x00-\x20]+")
 
 
-def squeeze(value: str) -> str:
+def squeeze(value: str | bytes) -> str:
     """One space for each run of blanks and control characters, none at the ends."""
-    return _BLANKS.sub(" ", value).strip()
+    return _BLANKS.sub(" ", to_unicode(value)).strip()
 
 
 def url_escape(value: str | bytes, plus: bool = True) -> str:
