@@ -32,7 +32,13 @@
     X(CoroutineFunction) \
     X(IOLoopBase)
 
-#define FL_NET_TYPES(X)
+#define FL_NET_TYPES(X) \
+    X(Listener)         \
+    X(BaseIOStream)     \
+    X(IOStream)         \
+    X(PipeIOStream)     \
+    X(SSLIOStream)      \
+    X(StreamWriteBuffer)
 
 #define FL_HTTP_TYPES(X) \
     X(HTTPHeaders)       \
@@ -85,20 +91,31 @@
     X(source_traceback)         \
     X(task) X(throw) X(time) X(value)
 
-#define FL_NET_NAMES(X)
+#define FL_NET_NAMES(X) \
+    X(close_fd)         \
+    X(connect)          \
+    X(do_handshake)     \
+    X(get_fd_error)     \
+    X(read)             \
+    X(read_from_fd)     \
+    X(search)           \
+    X(ssl_options)      \
+    X(unwrap)           \
+    X(write)            \
+    X(write_to_fd)
 
-#define FL_HTTP_NAMES(X)     \
-    X(GET)                   \
-    X(HEAD)                  \
-    X(POST)                  \
-    X(data_received)         \
-    X(finish)                \
-    X(headers_received)      \
-    X(http)                  \
-    X(on_close)              \
-    X(on_connection_close)   \
-    X(protocol)              \
-    X(remote_ip)             \
+#define FL_HTTP_NAMES(X)   \
+    X(GET)                 \
+    X(HEAD)                \
+    X(POST)                \
+    X(data_received)       \
+    X(finish)              \
+    X(headers_received)    \
+    X(http)                \
+    X(on_close)            \
+    X(on_connection_close) \
+    X(protocol)            \
+    X(remote_ip)           \
     X(start_request)
 
 #define FL_WEB_NAMES(X)
@@ -140,7 +157,15 @@
     X(await_any)       /* gen: a coroutine that awaits an awaitable */                 \
     X(stack_contexts)  /* stack_context: the ContextVar of what is open */             \
     X(wrap)            /* stack_context.wrap */                                        \
-    X(format_callback) /* aio: text of a callback and its arguments */
+    X(format_callback) /* aio: text of a callback and its arguments */                 \
+    X(StreamBufferFullError) /* iostream: the classes of what can go wrong */          \
+    X(UnsatisfiableReadError)                                                          \
+    X(SSLError) /* ssl's, so that C need not import it */                              \
+    X(SSLWantReadError)                                                                \
+    X(SSLWantWriteError)                                                               \
+    X(tls_wrap)   /* iostream: an SSLSocket over a socket that connect() made */       \
+    X(start_tls)  /* iostream: what IOStream.start_tls does */                         \
+    X(io_loop_of) /* iostream: the IOLoop of an asyncio loop */
 
 /* X(field): something of the package's own Python modules (or one that is dear to
  * import), fetched by FlState_Lazy on first use. */
@@ -180,6 +205,7 @@ typedef struct FlState {
 #undef X
     const void *http_target; /* borrowed: web's FlHTTP1Target, NULL without web */
     PyObject *header_names[FL_STATE_HEADER_NAMES]; /* owned; NULL until first used */
+    struct FlListener *resting; /* borrowed list: listeners without descriptors */
     PyObject *swap_task; /* owned; asyncio.tasks._swap_current_task, 3.12 and later */
     PyObject *current_tasks; /* owned; asyncio.tasks._current_tasks, where it is NULL */
     PyObject *app_log;       /* owned; logger "tornado.application" */

@@ -15,9 +15,9 @@
  *
  * How long things live
  *   - While something is awaited of the kernel (reading wanted, bytes queued, a
- *     connect under way) the channel holds one reference to its owner. Otherwise
- *     none: an idle stream that nobody refers to is collected, and FlChannel_Clear in
- *     its dealloc closes the descriptor.
+ *     connect under way) the loop holds one reference to the owner, as `watch.owner`.
+ *     Otherwise none, registered or not: an idle stream that nobody refers to is
+ *     collected, and FlChannel_Clear in its dealloc closes the descriptor.
  *   - The consumer is borrowed. It must call FlChannel_SetConsumer(ch, NULL, NULL)
  *     before it dies.
  *   - The channel holds its owner, not its consumer, during every op: an op that may
@@ -86,9 +86,10 @@ typedef struct {
     /* n bytes (> 0) stand in the memory of buffer(). 0, or -1 with an exception:
      * close with it. */
     int (*filled)(FlChannel *ch, size_t n);
-    /* The peer ended its sending side; everything before it was delivered (data()
-     * may have left a tail). 0, or -1 with an exception: close with it. Reading is
-     * not wanted any more. NULL: the channel is closed. */
+    /* The peer ended its sending side. Told as soon as it is seen, once: everything
+     * before it was offered to data(), which may have left a tail (Resume still
+     * offers that). 0, or -1 with an exception: close with it. Nothing is read any
+     * more. NULL: the channel is closed. */
     int (*eof)(FlChannel *ch);
     /* Optional: fewer bytes than the low mark are queued, after it was more than the
      * high mark. From the loop, or from inside FlChannel_Uncork. */
@@ -100,6 +101,8 @@ typedef struct {
 
 /* The object that embeds the channel. */
 typedef struct {
+    /* What the ring calls with the owner: FlChannel_Deferred of its channel. */
+    fl_run_fn deferred;
     /* Optional: total_sent has moved; from the loop or Uncork. (The writer itself
      * looks after FlChannel_Write.) */
     void (*wrote)(FlChannel *ch);
@@ -128,6 +131,8 @@ typedef struct {
     void (*close)(FlChannel *ch);
     /* Bytes may sit above the kernel: receive until -EAGAIN (TLS). */
     bool buffers;
+    /* recv and send run Python. */
+    bool escapes;
     /* The descriptor is a socket that fl_sendfile may be used on. */
     bool sendfile;
 } FlChannelIO;
@@ -144,44 +149,52 @@ typedef struct {
 
 /* One entry of the write queue. */
 typedef struct {
-    const char *p; /* next byte to send; NULL for a file */
-    size_t n;      /* bytes left */
-    PyObject
-        *owner;     /* owned: what keeps p alive; NULL: `block` does, or it is a file */
-    char *block;    /* owned: copied small writes, `room` bytes long; or NULL */
-    size_t room;    /* of block; unused room behind p + n takes further small writes */
-    int64_t offset; /* of a file */
-    int file;       /* owned descriptor of a file; -1 otherwise */
+    const char *p;   /* next byte to send; NULL for a file */
+    size_t n;        /* bytes left */
+    PyObject *owner; /* owned: keeps p alive; NULL where block does, or for a file */
+    char *block;     /* owned: small writes copied together; or NULL */
+    size_t room;     /* of block: its size */
+    int64_t offset;  /* of a file: next byte */
+    int file;        /* owned descriptor; -1 when it is none */
 } fl_queued;
 
 enum {
     FL_CORK_MOST = 128 * 1024, /* a corked channel sends beyond this */
-    FL_COPY_MOST = 4 *
-        1024, /* smaller chunks are copied together, larger ones kept by reference */
+    FL_COPY_MOST = 4 * 1024,   /* smaller chunks are copied, larger kept by reference */
 };
 
 struct FlChannel {
-    fl_watch watch;  /* fd, epoll's mask; fd is -1 before fileno and after close */
-    FlLoop *loop;    /* owned until closed() was delivered */
+    fl_watch watch;  /* fd is -1 before fileno was asked and after the close */
+    FlLoop *loop;    /* owned */
     PyObject *owner; /* borrowed: embeds this channel */
     const FlChannelIO *io;
     const FlChannelOwnerOps *own;
     const FlChannelOps *ops; /* NULL: no consumer; nothing is read */
     void *self;              /* borrowed: the consumer */
-    char *tail; /* owned: bytes read and not taken are tail[tail_at .. tail_end) */
+    char *tail; /* owned: read and not taken is tail[tail_at .. tail_end) */
     size_t tail_at, tail_end, tail_room;
-    fl_queued *queue; /* owned ring of queue_room entries */
+    fl_queued *queue; /* owned ring; queue_room is 0 or a power of two */
     uint32_t queue_at, queue_len, queue_room;
+    uint16_t corked;
     size_t queued;         /* bytes in the queue, files included */
     uint64_t total_queued; /* bytes ever given to write; IOStream._total_write_index */
     uint64_t total_sent;
     size_t mark_high, mark_low;
     PyObject *error;      /* owned: the exception it was closed with, or NULL */
-    struct fl_pass *pass; /* borrowed: the delivery in progress, on the C stack */
-    uint16_t corked;
-    bool want_read, held, above, connecting, closed, closing, eof, told,
-        want_write_to_read;
-    bool resume_queued;
+    struct fl_pass *pass; /* borrowed: the delivery under way, on the C stack */
+    bool want_read;
+    bool connecting;
+    bool eof;
+    bool closing;  /* CloseAfterWrites */
+    bool shutting; /* Shutdown once the queue is empty */
+    bool closed;
+    bool told;           /* `closed` was delivered */
+    bool above;          /* queued was more than mark_high */
+    bool deferred;       /* an entry on the ring */
+    bool resume;         /* ... or after the op under way: offer the tail */
+    bool unread;         /* reading stopped before -EAGAIN (io->buffers only) */
+    bool read_wants_out; /* set by io->recv: it waits for room to send */
+    bool write_wants_in; /* set by io->send: it waits for bytes */
 };
 
 /* Prepares ch, no descriptor yet (io->fileno is asked when one is needed; fd >= 0
@@ -205,10 +218,12 @@ void FlChannel_Took(FlChannel *ch, size_t k);
  * descriptor: a regular file). */
 int FlChannel_WantRead(FlChannel *ch, bool wanted);
 
-/* Offers the tail to the consumer now (after the op under way, when called from
- * inside one); then an end of file that was held back by it. escapes. 0; errors of
- * the consumer close the channel. */
+/* Offers the tail to the consumer now, or, called from inside an op, after it. 0; -1
+ * only for a fatal exception, every other one closes the channel. escapes */
 int FlChannel_Resume(FlChannel *ch);
+
+/* The work the channel put on the ring; see FlChannelOwnerOps.deferred. escapes */
+int FlChannel_Deferred(FlChannel *ch);
 
 /* The kept bytes, for consumers that answer from them without waiting; Drop takes k
  * of them. */
@@ -219,6 +234,9 @@ FlChannel_Tail(const FlChannel *ch, size_t *n)
     return ch->tail + ch->tail_at;
 }
 void FlChannel_Drop(FlChannel *ch, size_t k);
+
+/* Puts bytes in front of the tail (taken too early). 0 or -1 with MemoryError. */
+int FlChannel_Unread(FlChannel *ch, const char *p, size_t n);
 
 /* Receives once into the tail (a read before close, an idle stream that fails).
  * Count, 0 = end, -errno or FL_IO_RAISED. escapes where io does */

@@ -4,6 +4,7 @@
  */
 #include "sys/sockets.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -152,6 +153,29 @@ fl_socket_name(int fd, fl_address *own)
     if (getsockname(fd, (struct sockaddr *)&own->addr, &own->len) < 0)
         return -errno;
     return 0;
+}
+
+int
+fl_socket_peer(int fd, fl_address *peer)
+{
+    peer->len = sizeof peer->addr;
+    if (getpeername(fd, (struct sockaddr *)&peer->addr, &peer->len) < 0)
+        return -errno;
+    return 0;
+}
+
+const char *
+fl_address_text(const fl_address *address, char text[FL_ADDRESS_TEXT])
+{
+    int family = address->addr.ss_family;
+    const void *bytes =
+        family == AF_INET
+            ? (const void *)&((const struct sockaddr_in *)&address->addr)->sin_addr
+            : (const void *)&((const struct sockaddr_in6 *)&address->addr)->sin6_addr;
+
+    if (inet_ntop(family, bytes, text, FL_ADDRESS_TEXT) == NULL)
+        text[0] = '\0';
+    return text;
 }
 
 int

@@ -50,8 +50,13 @@ int fl_set_nonblocking(int fd);
 /* Makes close() reset the connection instead of ending it. 0 or -errno. */
 int fl_socket_reset_on_close(int fd);
 
-/* The socket's own address. 0 or -errno. */
+/* The socket's own address, its peer's. 0 or -errno (-ENOTCONN). */
 int fl_socket_name(int fd, fl_address *own);
+int fl_socket_peer(int fd, fl_address *peer);
+
+/* An IPv4 or IPv6 address as text, without port and scope; text. */
+enum { FL_ADDRESS_TEXT = 64 };
+const char *fl_address_text(const fl_address *address, char text[FL_ADDRESS_TEXT]);
 
 /* Closes fd. EINTR counts as closed, as Linux has it. 0 or -errno. */
 int fl_close(int fd);

@@ -1,0 +1,41 @@
+/* channel_internal.h -- what the files of the channel share among themselves.
+ *
+ * Layer: net. Threads: the loop's.
+ */
+#ifndef FL_NET_CHANNEL_INTERNAL_H
+#define FL_NET_CHANNEL_INTERNAL_H
+
+#include "net/channel.h"
+
+/* One delivery to a consumer. Lives on the C stack of the one who delivers. */
+struct fl_pass {
+    const char *p;
+    size_t n;
+    size_t took;   /* declared by FlChannel_Took */
+    bool in_tail;  /* p points into the tail's memory */
+    bool replaced; /* another consumer came: the rest is in the tail already */
+    char *garbage; /* owned: the tail's former memory, which p points into */
+};
+
+/* Asks epoll for what is wanted now. `lazily`: leave EPOLLIN where it is, though nobody
+ * wants it. 0, or -1 with OSError. May drop the owner's last reference but one. */
+int fl_channel_settle(FlChannel *ch, bool lazily);
+
+/* Puts the channel on the ring (once). */
+void fl_channel_defer(FlChannel *ch);
+
+/* Closes with errno as an OSError; escapes. */
+void fl_channel_fail(FlChannel *ch, int error);
+
+/* Closes with the current exception. 0, or -1 when that is fatal: then it stays set.
+ * escapes */
+int fl_channel_fail_raised(FlChannel *ch);
+
+/* Sends what is queued, as far as the kernel takes it, and ends what waited for that.
+ * Tells the owner and the consumer when `tell`. 0 or -1 (fatal). escapes */
+int fl_channel_send_queue(FlChannel *ch, bool tell);
+
+/* Drops the queue. escapes */
+void fl_channel_drop_queue(FlChannel *ch);
+
+#endif

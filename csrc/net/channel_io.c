@@ -1,0 +1,85 @@
+/* channel_io.c -- how bytes move through a plain socket and through a pipe.
+ *
+ * Layer: net. Threads: the loop's.
+ */
+#include "net/channel.h"
+
+#include <errno.h>
+
+#include "sys/sockets.h"
+
+static ssize_t
+socket_recv(FlChannel *ch, char *buf, size_t n)
+{
+    return fl_socket_recv(ch->watch.fd, buf, n);
+}
+
+static ssize_t
+socket_send(FlChannel *ch, const struct iovec *iov, int n)
+{
+    if (n == 1)
+        return fl_socket_send(ch->watch.fd, iov->iov_base, iov->iov_len);
+    return fl_socket_sendv(ch->watch.fd, iov, n);
+}
+
+static int
+known_fileno(FlChannel *ch)
+{
+    (void)ch;
+    PyErr_SetString(PyExc_OSError, "the descriptor is closed");
+    return -1;
+}
+
+static int
+socket_error(FlChannel *ch)
+{
+    return fl_socket_error(ch->watch.fd);
+}
+
+static void
+plain_close(FlChannel *ch)
+{
+    if (ch->watch.fd >= 0)
+        (void)fl_close(ch->watch.fd);
+}
+
+const FlChannelIO FlChannelIO_Socket = {
+    .recv = socket_recv,
+    .send = socket_send,
+    .fileno = known_fileno,
+    .error = socket_error,
+    .close = plain_close,
+    .sendfile = true,
+};
+
+static ssize_t
+pipe_recv(FlChannel *ch, char *buf, size_t n)
+{
+    ssize_t got = fl_pipe_read(ch->watch.fd, buf, n);
+
+    /* The writing end of a pipe is never readable; its end comes as EPOLLERR. */
+    return got == -EBADF ? -EAGAIN : got;
+}
+
+static ssize_t
+pipe_send(FlChannel *ch, const struct iovec *iov, int n)
+{
+    if (n == 1)
+        return fl_pipe_write(ch->watch.fd, iov->iov_base, iov->iov_len);
+    return fl_pipe_writev(ch->watch.fd, iov, n);
+}
+
+static int
+pipe_error(FlChannel *ch)
+{
+    (void)ch;
+    return 0;
+}
+
+const FlChannelIO FlChannelIO_Pipe = {
+    .recv = pipe_recv,
+    .send = pipe_send,
+    .fileno = known_fileno,
+    .error = pipe_error,
+    .close = plain_close,
+};

@@ -1,0 +1,511 @@
+/* channel_write.c -- a channel's outgoing side: the queue and the sending of it.
+ *
+ *      queue:  [ block: small writes copied together ][ a caller's bytes ][ file ] ...
+ *
+ * A write that finds the queue empty is sent from where it stands; only what the kernel
+ * refuses is queued. Large chunks are queued by reference to the object that owns them,
+ * so the one copy of a large write is the kernel's. Chunks are sent together by one
+ * sendmsg; a file leaves by sendfile between them.
+ *
+ * Layer: net. Threads: the loop's.
+ */
+#include "net/channel_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sys/file_send.h"
+#include "sys/sockets.h"
+
+/* Chunks that go into one sendmsg; well below IOV_MAX, and a kilobyte of stack. */
+#define SEND_AT_ONCE 64
+
+/* A file yields to the others after this much in one event. */
+#define FILE_SLICE ((size_t)1024 * 1024)
+
+/* Pieces in which a file is read where sendfile cannot be used. */
+#define FILE_PIECE ((size_t)64 * 1024)
+
+static fl_queued *
+first(FlChannel *ch)
+{
+    return &ch->queue[ch->queue_at];
+}
+
+static fl_queued *
+last(FlChannel *ch)
+{
+    return &ch->queue[(ch->queue_at + ch->queue_len - 1) & (ch->queue_room - 1)];
+}
+
+/* A fresh entry at the end; NULL with MemoryError. */
+static fl_queued *
+push(FlChannel *ch)
+{
+    if (ch->queue_len == ch->queue_room) {
+        uint32_t room = ch->queue_room == 0 ? 4 : 2 * ch->queue_room;
+        fl_queued *queue = malloc(room * sizeof *queue);
+
+        if (queue == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        for (uint32_t i = 0; i < ch->queue_len; i++)
+            queue[i] = ch->queue[(ch->queue_at + i) & (ch->queue_room - 1)];
+        free(ch->queue);
+        ch->queue = queue;
+        ch->queue_at = 0;
+        ch->queue_room = room;
+    }
+    ch->queue_len++;
+    fl_queued *entry = last(ch);
+
+    memset(entry, 0, sizeof *entry);
+    entry->file = -1;
+    return entry;
+}
+
+/* Removes the first entry; gives what it owned as an object (or NULL). */
+static PyObject *
+pop(FlChannel *ch)
+{
+    fl_queued *entry = first(ch);
+    PyObject *owner = entry->owner;
+
+    free(entry->block);
+    if (entry->file >= 0)
+        (void)fl_close(entry->file);
+    ch->queue_at = (ch->queue_at + 1) & (ch->queue_room - 1);
+    if (--ch->queue_len == 0) {
+        ch->queue_at = 0;
+        if (ch->queue_room > 4) {
+            free(ch->queue);
+            ch->queue = NULL;
+            ch->queue_room = 0;
+        }
+    }
+    return owner;
+}
+
+void
+fl_channel_drop_queue(FlChannel *ch)
+{
+    while (ch->queue_len > 0) {
+        ch->queued -= first(ch)->n;
+        Py_XDECREF(pop(ch));
+    }
+}
+
+static int
+enqueue(FlChannel *ch, PyObject *owner, const char *p, size_t n)
+{
+    fl_queued *entry;
+
+    if (n == 0)
+        return 0;
+    if (owner != NULL && n >= FL_COPY_MOST) {
+        entry = push(ch);
+        if (entry == NULL)
+            return -1;
+        entry->p = p;
+        entry->owner = Py_NewRef(owner);
+    } else {
+        entry = ch->queue_len > 0 ? last(ch) : NULL;
+        if (entry != NULL && entry->block != NULL) {
+            size_t used = (size_t)(entry->p - entry->block) + entry->n;
+
+            if (entry->room - used >= n) {
+                memcpy(entry->block + used, p, n);
+                entry->n += n;
+                ch->queued += n;
+                return 0;
+            }
+        }
+        size_t room = n > FL_COPY_MOST ? n : FL_COPY_MOST;
+        char *block = malloc(room);
+
+        entry = block == NULL ? NULL : push(ch);
+        if (entry == NULL) {
+            free(block);
+            if (!PyErr_Occurred())
+                PyErr_NoMemory();
+            return -1;
+        }
+        memcpy(block, p, n);
+        entry->p = entry->block = block;
+        entry->room = room;
+    }
+    entry->n = n;
+    ch->queued += n;
+    return 0;
+}
+
+/* k bytes of the queue's chunks were sent. escapes */
+static void
+advance(FlChannel *ch, size_t k)
+{
+    ch->queued -= k;
+    ch->total_sent += k;
+    ch->loop->stats.bytes_sent += k;
+    while (k > 0) {
+        fl_queued *entry = first(ch);
+
+        if (k < entry->n) {
+            entry->p += k;
+            entry->n -= k;
+            return;
+        }
+        k -= entry->n;
+        Py_XDECREF(pop(ch));
+        if (ch->closed)
+            return;
+    }
+}
+
+/* One sendmsg of the chunks at the front: bytes sent or -errno. */
+static ssize_t
+send_chunks(FlChannel *ch, size_t *offered)
+{
+    struct iovec iov[SEND_AT_ONCE];
+    int n = 0;
+
+    *offered = 0;
+    for (uint32_t i = 0; i < ch->queue_len && n < SEND_AT_ONCE; i++) {
+        fl_queued *entry = &ch->queue[(ch->queue_at + i) & (ch->queue_room - 1)];
+
+        if (entry->p == NULL)
+            break;
+        iov[n].iov_base = (char *)entry->p;
+        iov[n++].iov_len = entry->n;
+        *offered += entry->n;
+    }
+    return ch->io->send(ch, iov, n);
+}
+
+/* The file at the front has shrunk under the answer that promised it. */
+static void
+file_ended(FlChannel *ch)
+{
+    PyObject *exc;
+
+    PyErr_SetString(PyExc_OSError, "a file became shorter while it was being sent");
+    exc = PyErr_GetRaisedException();
+    FlChannel_Close(ch, exc);
+    Py_XDECREF(exc);
+}
+
+/* Puts the file's next piece in front of it as a chunk. 0, -errno or FL_IO_RAISED. */
+static int
+read_file_piece(FlChannel *ch)
+{
+    fl_queued file = *first(ch);
+    size_t n = file.n < FILE_PIECE ? file.n : FILE_PIECE;
+    char *block = malloc(n);
+    ssize_t got;
+    fl_queued *entry;
+
+    if (block == NULL)
+        return -ENOMEM;
+    got = fl_file_read_at(file.file, block, n, file.offset);
+    if (got <= 0) {
+        free(block);
+        if (got == 0)
+            file_ended(ch);
+        return (int)got;
+    }
+    if ((size_t)got < file.n) {
+        if (push(ch) == NULL) {
+            free(block);
+            return FL_IO_RAISED;
+        }
+        /* the last entry's place becomes the first's: everything moves by one */
+        ch->queue_at = (ch->queue_at - 1) & (ch->queue_room - 1);
+        file.n -= (size_t)got;
+        file.offset += got;
+        ch->queue[(ch->queue_at + 1) & (ch->queue_room - 1)] = file;
+    } else {
+        (void)fl_close(file.file);
+    }
+    entry = first(ch);
+    memset(entry, 0, sizeof *entry);
+    entry->p = entry->block = block;
+    entry->n = entry->room = (size_t)got;
+    entry->file = -1;
+    return 0;
+}
+
+/* Sends of the file at the front: bytes, -errno; 0 where only a chunk was made of it. */
+static ssize_t
+send_file(FlChannel *ch, size_t *offered)
+{
+    fl_queued *entry = first(ch);
+    ssize_t sent = -EINVAL;
+
+    *offered = entry->n < FILE_SLICE ? entry->n : FILE_SLICE;
+    if (ch->io->sendfile)
+        sent = fl_sendfile(ch->watch.fd, entry->file, &entry->offset, *offered);
+    if (sent == -EINVAL || sent == -ENOSYS) {
+        *offered = 0;
+        return read_file_piece(ch);
+    }
+    if (sent == 0)
+        file_ended(ch);
+    return sent;
+}
+
+int
+fl_channel_send_queue(FlChannel *ch, bool tell)
+{
+    uint64_t before = ch->total_sent;
+    size_t slice = FILE_SLICE;
+
+    while (ch->queue_len > 0) {
+        bool file = first(ch)->p == NULL;
+        size_t offered;
+        ssize_t sent = file ? send_file(ch, &offered) : send_chunks(ch, &offered);
+
+        if (ch->closed)
+            break;
+        if (sent == -EAGAIN || sent == -EWOULDBLOCK)
+            break;
+        if (sent == FL_IO_RAISED)
+            return fl_channel_fail_raised(ch);
+        if (sent < 0) {
+            fl_channel_fail(ch, (int)-sent);
+            break;
+        }
+        if (file && offered > 0) {
+            first(ch)->n -= (size_t)sent;
+            ch->queued -= (size_t)sent;
+            ch->total_sent += (size_t)sent;
+            ch->loop->stats.bytes_sent += (size_t)sent;
+            if (first(ch)->n == 0)
+                Py_XDECREF(pop(ch));
+            if ((size_t)sent >= slice)
+                break;
+            slice -= (size_t)sent;
+        } else if (sent > 0) {
+            advance(ch, (size_t)sent);
+        }
+        if (ch->closed || (size_t)sent < offered)
+            break;
+    }
+    if (!ch->closed && ch->queue_len == 0) {
+        if (ch->closing) {
+            FlChannel_Close(ch, NULL);
+        } else if (ch->shutting) {
+            ch->shutting = false;
+            (void)fl_socket_shutdown_write(ch->watch.fd);
+        }
+    }
+    if (!tell || ch->closed)
+        return 0;
+    if (ch->total_sent != before && ch->own->wrote != NULL)
+        ch->own->wrote(ch);
+    if (PyErr_Occurred())
+        return -1;
+    if (ch->above && ch->queued <= ch->mark_low) {
+        ch->above = false;
+        if (!ch->closed && ch->ops != NULL && ch->ops->drained != NULL)
+            ch->ops->drained(ch);
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static bool
+may_send_now(const FlChannel *ch)
+{
+    return ch->queue_len == 0 && ch->corked == 0 && !ch->connecting &&
+           !ch->write_wants_in;
+}
+
+static int
+not_open(FlChannel *ch)
+{
+    FlState *st = ch->loop->st;
+    PyObject *type = FlState_Lazy(st, &st->StreamClosedError, "pyfastloop.iostream",
+                                  "StreamClosedError");
+    PyObject *exc = NULL;
+
+    if (type != NULL)
+        exc = ch->error == NULL ? PyObject_CallNoArgs(type)
+                                : PyObject_CallOneArg(type, ch->error);
+    if (exc != NULL)
+        PyErr_SetRaisedException(exc);
+    return -1;
+}
+
+/* After something was queued: sends a corked channel's surplus, watches for room. */
+static int
+queued(FlChannel *ch)
+{
+    if (ch->queued > ch->mark_high)
+        ch->above = true;
+    if (ch->corked > 0) {
+        if (ch->queued < FL_CORK_MOST || ch->connecting || ch->write_wants_in)
+            return 0;
+        return fl_channel_send_queue(ch, false);
+    }
+    return fl_channel_settle(ch, true);
+}
+
+int
+FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n)
+{
+    PyObject *owner = Py_NewRef(ch->owner);
+    size_t skip = 0;
+    int err = 0;
+
+    if (ch->closed || ch->closing) {
+        Py_DECREF(owner);
+        return not_open(ch);
+    }
+    for (int i = 0; i < n; i++)
+        ch->total_queued += chunks[i].n;
+    if (may_send_now(ch) && n > 0 && n <= SEND_AT_ONCE) {
+        struct iovec iov[SEND_AT_ONCE];
+        int used = 0;
+        ssize_t sent;
+
+        for (int i = 0; i < n; i++) {
+            iov[used].iov_base = (char *)chunks[i].p;
+            iov[used].iov_len = chunks[i].n;
+            used += chunks[i].n > 0;
+        }
+        sent = used == 0 || ch->watch.fd < 0 ? -EAGAIN : ch->io->send(ch, iov, used);
+        if (ch->closed) {
+            if (sent == FL_IO_RAISED)
+                PyErr_Clear(); /* it was closed from inside: that reason stands */
+            goto done;
+        }
+        if (sent == FL_IO_RAISED) {
+            err = fl_channel_fail_raised(ch);
+            goto done;
+        }
+        if (sent < 0 && sent != -EAGAIN && sent != -EWOULDBLOCK) {
+            fl_channel_fail(ch, (int)-sent);
+            goto done;
+        }
+        if (sent > 0) {
+            skip = (size_t)sent;
+            ch->total_sent += skip;
+            ch->loop->stats.bytes_sent += skip;
+        }
+    }
+    for (int i = 0; err == 0 && i < n; i++) {
+        size_t k = skip < chunks[i].n ? skip : chunks[i].n;
+
+        skip -= k;
+        err = enqueue(ch, chunks[i].owner, chunks[i].p + k, chunks[i].n - k);
+    }
+    if (err == 0 && ch->queue_len > 0 && !ch->closed)
+        err = queued(ch);
+done:
+    Py_DECREF(owner);
+    return err;
+}
+
+int
+FlChannel_Write(FlChannel *ch, PyObject *owner, const char *p, size_t n)
+{
+    fl_chunk chunk = {.p = p, .n = n, .owner = owner};
+
+    return FlChannel_Writev(ch, &chunk, 1);
+}
+
+int
+FlChannel_Append(FlChannel *ch, PyObject *owner, const char *p, size_t n)
+{
+    if (ch->closed || ch->closing)
+        return not_open(ch);
+    return enqueue(ch, owner, p, n);
+}
+
+int
+FlChannel_Flush(FlChannel *ch)
+{
+    PyObject *owner;
+    int err = 0;
+
+    if (ch->closed || ch->queue_len == 0 || ch->connecting || ch->write_wants_in)
+        return 0;
+    owner = Py_NewRef(ch->owner);
+    err = fl_channel_send_queue(ch, false);
+    if (err == 0)
+        err = fl_channel_settle(ch, true);
+    Py_DECREF(owner);
+    return err;
+}
+
+int
+FlChannel_SendFile(FlChannel *ch, int fd, int64_t offset, int64_t n)
+{
+    fl_queued *entry;
+
+    if (ch->closed || ch->closing || n <= 0) {
+        (void)fl_close(fd);
+        return n <= 0 ? 0 : not_open(ch);
+    }
+    entry = push(ch);
+    if (entry == NULL) {
+        (void)fl_close(fd);
+        return -1;
+    }
+    entry->file = fd;
+    entry->offset = offset;
+    entry->n = (size_t)n;
+    ch->queued += (size_t)n;
+    ch->total_queued += (size_t)n;
+    if (ch->queue_len == 1 && ch->corked == 0)
+        return FlChannel_Flush(ch);
+    return queued(ch);
+}
+
+void
+FlChannel_Cork(FlChannel *ch)
+{
+    ch->corked++;
+}
+
+void
+FlChannel_Uncork(FlChannel *ch)
+{
+    PyObject *owner;
+
+    if (ch->corked == 0 || --ch->corked > 0 || ch->closed || ch->queue_len == 0)
+        return;
+    owner = Py_NewRef(ch->owner);
+    if (ch->connecting || ch->write_wants_in || fl_channel_send_queue(ch, true) == 0)
+        if (fl_channel_settle(ch, true) < 0)
+            (void)fl_channel_fail_raised(ch);
+    Py_DECREF(owner);
+}
+
+void
+FlChannel_SetMarks(FlChannel *ch, size_t high, size_t low)
+{
+    ch->mark_high = high;
+    ch->mark_low = low;
+    if (ch->queued > high)
+        ch->above = true;
+}
+
+int
+FlChannel_Shutdown(FlChannel *ch)
+{
+    int err;
+
+    if (ch->closed)
+        return not_open(ch);
+    if (ch->queue_len > 0 || ch->connecting) {
+        ch->shutting = true;
+        return 0;
+    }
+    err = ch->watch.fd < 0 ? -ENOTCONN : fl_socket_shutdown_write(ch->watch.fd);
+    if (err == 0)
+        return 0;
+    errno = -err;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
