@@ -15,13 +15,15 @@ ROWS: dict[str, tuple[str, Row, list[str]]] = {}
 
 
 class Tools:
-    """The modules of one contestant."""
+    """The modules of one contestant, each imported when a row asks for it."""
 
     def __init__(self, package: str) -> None:
-        names = ("gen", "concurrent", "ioloop", "locks", "queues")
-        self.gen, concurrent, ioloop, self.locks, self.queues = modules(package, *names)
-        self.Future = concurrent.Future
-        self.IOLoop = ioloop.IOLoop
+        self.package = package
+
+    def __getattr__(self, name: str) -> Any:
+        homes = {"Future": "concurrent", "IOLoop": "ioloop"}
+        (module,) = modules(self.package, homes.get(name, name))
+        return getattr(module, name) if name in homes else module
 
 
 def row(

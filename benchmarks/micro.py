@@ -121,7 +121,7 @@ def one_row(
                     text=True,
                     timeout=120,
                 )
-                failed = done.stderr.strip()[-300:] if done.returncode else ""
+                failed = done.stderr.strip().splitlines()[-1] if done.returncode else ""
             except subprocess.TimeoutExpired:
                 failed = "it took more than 120 s"
             if failed:

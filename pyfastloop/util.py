@@ -259,7 +259,8 @@ class Configurable:
             if impl.configurable_base() is not base:
                 # The choice is itself a parent with a choice of its own.
                 return impl(*args, **kwargs)
-        instance = super().__new__(impl)
+        # Along the bases of what is made: one of them may be a C type.
+        instance = super(Configurable, impl).__new__(impl)
         instance.initialize(*args, **kwargs)
         return instance
 
