@@ -23,7 +23,9 @@ class Tools:
     def __getattr__(self, name: str) -> Any:
         homes = {"Future": "concurrent", "IOLoop": "ioloop"}
         (module,) = modules(self.package, homes.get(name, name))
-        return getattr(module, name) if name in homes else module
+        value = getattr(module, name) if name in homes else module
+        setattr(self, name, value)  # asked once: the next time it is an attribute
+        return value
 
 
 def row(
