@@ -89,24 +89,28 @@ fl_scan_head_end_scalar(const char *p, size_t n, size_t from)
     return 0;
 }
 
+/* Marks of up to 64 bytes. */
+static void
+marks_of_word(const char *p, size_t n, uint64_t *not_token, uint64_t *not_value)
+{
+    *not_token = *not_value = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t class = classes[(uint8_t)p[i]];
+        *not_token |= (uint64_t)((class & TOKEN) == 0) << i;
+        *not_value |= (uint64_t)((class & VALUE) == 0) << i;
+    }
+}
+
 void
 fl_scan_marks_scalar(const char *p, size_t n, fl_marks *out)
 {
-    size_t words = n / 64 + 1;
-    if (words > FL_MARKS_WORDS) {
-        words = FL_MARKS_WORDS;
+    size_t full = n / 64;
+    uint64_t not_token, not_value;
+    for (size_t w = 0; w < full; w++) {
+        marks_of_word(p + w * 64, 64, &out->not_token[w], &out->not_value[w]);
     }
-    for (size_t w = 0; w < words; w++) {
-        size_t here = n - w * 64 < 64 ? n - w * 64 : 64;
-        uint64_t not_token = 0, not_value = 0;
-        for (size_t i = 0; i < here; i++) {
-            uint8_t class = classes[(uint8_t)p[w * 64 + i]];
-            not_token |= (uint64_t)((class & TOKEN) == 0) << i;
-            not_value |= (uint64_t)((class & VALUE) == 0) << i;
-        }
-        out->not_token[w] = fl_marks_cut(not_token, here);
-        out->not_value[w] = fl_marks_cut(not_value, here);
-    }
+    marks_of_word(p + full * 64, n % 64, &not_token, &not_value);
+    fl_marks_finish(out, full, n % 64, not_token, not_value);
 }
 
 void

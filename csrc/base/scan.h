@@ -19,10 +19,11 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Two bits for each byte of a block: whether it ends a token and whether it ends a
- * field value (fl_scan_marks). Words of 64 bytes each, lowest bit first. */
-#define FL_MARKS_WORDS 16
-#define FL_MARKS_BYTES ((size_t)FL_MARKS_WORDS * 64)
+/* Two bits for each byte of a block: whether it ends a token and whether it ends a field
+ * value (fl_scan_marks). Words of 64 bytes each, lowest bit first, and room for two more
+ * that are all ones: a reader may always look at the word after. */
+#define FL_MARKS_BYTES ((size_t)1024)
+#define FL_MARKS_WORDS (FL_MARKS_BYTES / 64 + 2)
 
 typedef struct {
     uint64_t not_token[FL_MARKS_WORDS]; /* not a tchar, RFC 9110 section 5.6.2 */
@@ -99,8 +100,8 @@ fl_scan_target_end(const char *p, size_t n)
     return fl_cpu.target_end(p, n);
 }
 
-/* Fills marks for p[0..n), n at most FL_MARKS_BYTES; bits at and after n are set. Words
- * past the one that holds bit n are left as they were. */
+/* Fills marks for p[0..n), n at most FL_MARKS_BYTES; the bits at and after n are set, up to
+ * the end of the word after the one that holds bit n. */
 static inline void
 fl_scan_marks(const char *p, size_t n, fl_marks *out)
 {

@@ -141,28 +141,29 @@ bits64(uint8x16_t a, uint8x16_t b, uint8x16_t c, uint8x16_t d)
     return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(abcd, abcd)), 0);
 }
 
+static inline void
+marks_of_word(const char *p, uint64_t *token_row, uint64_t *value_row)
+{
+    uint8x16_t a = load16(p), b = load16(p + 16), c = load16(p + 32),
+               d = load16(p + 48);
+    *token_row = bits64(not_token(a), not_token(b), not_token(c), not_token(d));
+    *value_row = bits64(not_value(a), not_value(b), not_value(c), not_value(d));
+}
+
 static void
 marks_neon(const char *p, size_t n, fl_marks *out)
 {
-    size_t words = n / 64 + 1;
-    if (words > FL_MARKS_WORDS) {
-        words = FL_MARKS_WORDS;
+    size_t full = n / 64, here = n % 64;
+    for (size_t w = 0; w < full; w++) {
+        marks_of_word(p + w * 64, &out->not_token[w], &out->not_value[w]);
     }
-    for (size_t w = 0; w < words; w++) {
-        size_t here = n - w * 64 < 64 ? n - w * 64 : 64;
-        const char *at = p + w * 64;
-        char padded[64] = {0};
-        if (here < 64) {
-            memcpy(padded, at, here);
-            at = padded;
-        }
-        uint8x16_t a = load16(at), b = load16(at + 16), c = load16(at + 32),
-                   d = load16(at + 48);
-        out->not_token[w] = fl_marks_cut(
-            bits64(not_token(a), not_token(b), not_token(c), not_token(d)), here);
-        out->not_value[w] = fl_marks_cut(
-            bits64(not_value(a), not_value(b), not_value(c), not_value(d)), here);
+    char padded[64] = {0};
+    uint64_t token_row, value_row;
+    if (here > 0) {
+        memcpy(padded, p + full * 64, here);
     }
+    marks_of_word(padded, &token_row, &value_row);
+    fl_marks_finish(out, full, here, token_row, value_row);
 }
 
 static void

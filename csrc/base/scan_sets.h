@@ -17,11 +17,16 @@ bool fl_scan_have_avx2(void);
 extern const fl_cpu_table fl_scan_neon;
 #endif
 
-/* Bits for the bytes before n of a word are kept, the others set: the end stops every scan. */
-static inline uint64_t
-fl_marks_cut(uint64_t bits, size_t n)
+/* Sets the last, partial word of both rows (bits at and after `here` of it, here < 64) and
+ * the word after it. */
+static inline void
+fl_marks_finish(fl_marks *out, size_t word, size_t here, uint64_t not_token,
+                uint64_t not_value)
 {
-    return n >= 64 ? bits : bits | ~UINT64_C(0) << n;
+    out->not_token[word] = not_token | ~UINT64_C(0) << here;
+    out->not_value[word] = not_value | ~UINT64_C(0) << here;
+    out->not_token[word + 1] = ~UINT64_C(0);
+    out->not_value[word + 1] = ~UINT64_C(0);
 }
 
 #endif

@@ -85,6 +85,8 @@ not_target16(__m128i v)
     return bits16(_mm_or_si128(_mm_or_si128(low, marks), equal16(v, 0x7F)));
 }
 
+/* The last block of each scan ends at p + n: it overlaps the one before, where nothing was
+ * found. */
 static size_t
 token_end_sse2(const char *p, size_t n)
 {
@@ -94,6 +96,10 @@ token_end_sse2(const char *p, size_t n)
         if (stop != 0) {
             return i + (size_t)__builtin_ctz(stop);
         }
+    }
+    if (i < n && n >= 16) {
+        unsigned stop = not_token16(load16(p + n - 16));
+        return stop != 0 ? n - 16 + (size_t)__builtin_ctz(stop) : n;
     }
     return i + fl_scan_token_end_scalar(p + i, n - i);
 }
@@ -108,6 +114,10 @@ value_end_sse2(const char *p, size_t n)
             return i + (size_t)__builtin_ctz(stop);
         }
     }
+    if (i < n && n >= 16) {
+        unsigned stop = not_value16(load16(p + n - 16));
+        return stop != 0 ? n - 16 + (size_t)__builtin_ctz(stop) : n;
+    }
     return i + fl_scan_value_end_scalar(p + i, n - i);
 }
 
@@ -120,6 +130,10 @@ target_end_sse2(const char *p, size_t n)
         if (stop != 0) {
             return i + (size_t)__builtin_ctz(stop);
         }
+    }
+    if (i < n && n >= 16) {
+        unsigned stop = not_target16(load16(p + n - 16));
+        return stop != 0 ? n - 16 + (size_t)__builtin_ctz(stop) : n;
     }
     return i + fl_scan_target_end_scalar(p + i, n - i);
 }
@@ -149,35 +163,32 @@ head_end_sse2(const char *p, size_t n, size_t from)
     return fl_scan_head_end_scalar(p, n, i + 2);
 }
 
-/* 16 bytes of which only n are there; the others read as 0. */
-static inline __m128i
-load_part16(const char *p, size_t n)
-{
-    char padded[16] = {0};
-    memcpy(padded, p, n);
-    return load16(padded);
-}
-
 static void
 marks_sse2(const char *p, size_t n, fl_marks *out)
 {
-    size_t words = n / 64 + 1;
-    if (words > FL_MARKS_WORDS) {
-        words = FL_MARKS_WORDS;
-    }
-    for (size_t w = 0; w < words; w++) {
-        size_t here = n - w * 64 < 64 ? n - w * 64 : 64;
-        const char *at = p + w * 64;
-        uint64_t not_token = 0, not_value = 0;
-        for (size_t i = 0; i < here; i += 16) {
-            size_t part = here - i;
-            __m128i v = part >= 16 ? load16(at + i) : load_part16(at + i, part);
+    size_t full = n / 64, here = n % 64;
+    uint64_t not_token, not_value;
+    for (size_t w = 0; w < full; w++) {
+        not_token = not_value = 0;
+        for (size_t i = 0; i < 64; i += 16) {
+            __m128i v = load16(p + w * 64 + i);
             not_token |= (uint64_t)not_token16(v) << i;
             not_value |= (uint64_t)not_value16(v) << i;
         }
-        out->not_token[w] = fl_marks_cut(not_token, here);
-        out->not_value[w] = fl_marks_cut(not_value, here);
+        out->not_token[w] = not_token;
+        out->not_value[w] = not_value;
     }
+    char padded[64] = {0};
+    if (here > 0) {
+        memcpy(padded, p + full * 64, here);
+    }
+    not_token = not_value = 0;
+    for (size_t i = 0; i < here; i += 16) {
+        __m128i v = load16(padded + i);
+        not_token |= (uint64_t)not_token16(v) << i;
+        not_value |= (uint64_t)not_value16(v) << i;
+    }
+    fl_marks_finish(out, full, here, not_token, not_value);
 }
 
 static inline uint32_t
@@ -304,6 +315,11 @@ token_end_avx2(const char *p, size_t n)
             return i + (size_t)__builtin_ctz(stop);
         }
     }
+    if (i < n && n >= BLOCK) {
+        __m256i v = load32(p + n - BLOCK);
+        uint32_t stop = not_token32(v, high_bits32(v));
+        return stop != 0 ? n - BLOCK + (size_t)__builtin_ctz(stop) : n;
+    }
     return i + token_end_sse2(p + i, n - i);
 }
 
@@ -318,6 +334,11 @@ value_end_avx2(const char *p, size_t n)
             return i + (size_t)__builtin_ctz(stop);
         }
     }
+    if (i < n && n >= BLOCK) {
+        __m256i v = load32(p + n - BLOCK);
+        uint32_t stop = not_value32(v, high_bits32(v));
+        return stop != 0 ? n - BLOCK + (size_t)__builtin_ctz(stop) : n;
+    }
     return i + value_end_sse2(p + i, n - i);
 }
 
@@ -330,6 +351,10 @@ target_end_avx2(const char *p, size_t n)
         if (stop != 0) {
             return i + (size_t)__builtin_ctz(stop);
         }
+    }
+    if (i < n && n >= BLOCK) {
+        uint32_t stop = not_target32(load32(p + n - BLOCK));
+        return stop != 0 ? n - BLOCK + (size_t)__builtin_ctz(stop) : n;
     }
     return i + target_end_sse2(p + i, n - i);
 }
@@ -352,36 +377,52 @@ head_end_avx2(const char *p, size_t n, size_t from)
     return head_end_sse2(p, n, i + 2);
 }
 
-/* 32 bytes of which only n are there; the others read as 0. */
-AVX2 static inline __m256i
-load_part32(const char *p, size_t n)
+/* The marks of the last n % 64 bytes. Blocks that end at p + n overlap what was done before;
+ * only when there are not even 32 bytes are they copied. */
+AVX2 static void
+marks_tail_avx2(const char *p, size_t n, fl_marks *out)
 {
-    char padded[BLOCK] = {0};
-    memcpy(padded, p, n);
-    return load32(padded);
+    size_t full = n / 64, here = n % 64;
+    uint64_t not_token = 0, not_value = 0;
+    char padded[BLOCK];
+    if (here > BLOCK) {
+        __m256i v = load32(p + full * 64);
+        __m256i high_bits = high_bits32(v);
+        not_token = not_token32(v, high_bits);
+        not_value = not_value32(v, high_bits);
+    }
+    if (here > 0) {
+        const char *last = p + n - BLOCK;
+        if (n < BLOCK) {
+            _mm256_storeu_si256((__m256i *)(void *)padded, _mm256_setzero_si256());
+            memcpy(padded + BLOCK - n, p, n);
+            last = padded;
+        }
+        __m256i v = load32(last);
+        __m256i high_bits = high_bits32(v);
+        /* The block's last byte is bit here - 1 of the word. */
+        uint64_t token_bits = (uint64_t)not_token32(v, high_bits) << 32;
+        uint64_t value_bits = (uint64_t)not_value32(v, high_bits) << 32;
+        not_token |= token_bits >> (64 - here);
+        not_value |= value_bits >> (64 - here);
+    }
+    fl_marks_finish(out, full, here, not_token, not_value);
 }
 
 AVX2 static void
 marks_avx2(const char *p, size_t n, fl_marks *out)
 {
-    size_t words = n / 64 + 1;
-    if (words > FL_MARKS_WORDS) {
-        words = FL_MARKS_WORDS;
+    for (size_t w = 0; w < n / 64; w++) {
+        __m256i a = load32(p + w * 64);
+        __m256i b = load32(p + w * 64 + BLOCK);
+        __m256i a_high = high_bits32(a);
+        __m256i b_high = high_bits32(b);
+        out->not_token[w] = not_token32(a, a_high) | (uint64_t)not_token32(b, b_high)
+                                                         << 32;
+        out->not_value[w] = not_value32(a, a_high) | (uint64_t)not_value32(b, b_high)
+                                                         << 32;
     }
-    for (size_t w = 0; w < words; w++) {
-        size_t here = n - w * 64 < 64 ? n - w * 64 : 64;
-        const char *at = p + w * 64;
-        uint64_t not_token = 0, not_value = 0;
-        for (size_t i = 0; i < here; i += BLOCK) {
-            size_t part = here - i;
-            __m256i v = part >= BLOCK ? load32(at + i) : load_part32(at + i, part);
-            __m256i high_bits = high_bits32(v);
-            not_token |= (uint64_t)not_token32(v, high_bits) << i;
-            not_value |= (uint64_t)not_value32(v, high_bits) << i;
-        }
-        out->not_token[w] = fl_marks_cut(not_token, here);
-        out->not_value[w] = fl_marks_cut(not_value, here);
-    }
+    marks_tail_avx2(p, n, out);
 }
 
 AVX2 static void

@@ -48,7 +48,7 @@ fl_span_ieq(fl_span a, fl_span b)
         return false;
     }
     for (size_t i = 0; i < a.n; i++) {
-        if (fl_ascii_lower(a.p[i]) != fl_ascii_lower(b.p[i])) {
+        if (a.p[i] != b.p[i] && fl_ascii_lower(a.p[i]) != fl_ascii_lower(b.p[i])) {
             return false;
         }
     }

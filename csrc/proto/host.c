@@ -4,6 +4,7 @@
  */
 #include "proto/host.h"
 
+#include "base/scan.h"
 #include "proto/tokens.h"
 
 #define MAX_PORT 65535
@@ -95,11 +96,13 @@ is_ipv6(fl_span s)
 static bool
 percents_are_pairs(fl_span s)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] == '%' && (s.n - i < 3 || !fl_is(s.p[i + 1], FL_C_HEX) ||
-                              !fl_is(s.p[i + 2], FL_C_HEX))) {
+    for (size_t i = fl_scan_byte(s.p, s.n, '%'); i < s.n;) {
+        if (s.n - i < 3 || !fl_is(s.p[i + 1], FL_C_HEX) ||
+            !fl_is(s.p[i + 2], FL_C_HEX)) {
             return false;
         }
+        i += 3;
+        i += fl_scan_byte(s.p + i, s.n - i, '%');
     }
     return true;
 }
@@ -118,11 +121,10 @@ fl_host_split(fl_span s, fl_span *host, int *port)
         }
         end++;
     } else {
-        bool percent = false;
         while (end < s.n && fl_is(s.p[end], FL_C_HOST)) {
-            percent |= s.p[end++] == '%';
+            end++;
         }
-        if (percent && !percents_are_pairs(fl_span_make(s.p, end))) {
+        if (!percents_are_pairs(fl_span_make(s.p, end))) {
             return false;
         }
     }

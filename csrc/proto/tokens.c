@@ -1,8 +1,9 @@
 /* tokens.c -- the character classes of HTTP and the header names that everybody sends.
  *
- * A name is looked up by a hash of its first four bytes, its last four and its length, with
- * a multiplier under which no two of the known names collide (tests/c/test_tokens.c looks
- * after that), then compared eight bytes at a time.
+ * A name is looked up by a hash of its first bytes, its last ones and its length, with a
+ * multiplier under which no two of the known names collide (tests/c/test_tokens.c looks
+ * after that), then compared eight bytes at a time. Setting bit 5 folds the case of letters;
+ * the only other byte that it makes equal to one of a known name is CR, equal to '-'.
  *
  * Layer: proto. Threads: any; constant data and pure functions.
  */
@@ -42,10 +43,8 @@ fl_span_all(fl_span s, int classes)
     return true;
 }
 
-#define LONGEST_NAME 25 /* Upgrade-Insecure-Requests */
-
 typedef struct {
-    char name[LONGEST_NAME + 1];
+    char name[31]; /* Upgrade-Insecure-Requests has 25 */
     uint8_t n;
 } known_name;
 
@@ -124,123 +123,96 @@ static const known_name known[FL_H_COUNT] = {
     NAME(FL_H_SEC_GPC, "Sec-Gpc")};
 #undef NAME
 
-#define HASH_MULTIPLIER 0xAEDC1239U
-#define HASH_SHIFT 24
+#define HASH_MULTIPLIER UINT64_C(0xEF86F0552C351C1F)
+#define HASH_SHIFT 56
 
-static const uint8_t id_of_hash[256] = {[3] = FL_H_ORIGIN,
-                                        [4] = FL_H_X_FORWARDED_PROTO,
-                                        [8] = FL_H_CONTENT_TYPE,
-                                        [12] = FL_H_SEC_FETCH_USER,
-                                        [15] = FL_H_X_REQUESTED_WITH,
-                                        [21] = FL_H_SEC_WEBSOCKET_PROTOCOL,
-                                        [22] = FL_H_IF_UNMODIFIED_SINCE,
-                                        [28] = FL_H_SEC_GPC,
-                                        [30] = FL_H_UPGRADE_INSECURE_REQUESTS,
-                                        [35] = FL_H_ACCEPT_ENCODING,
-                                        [36] = FL_H_PRIORITY,
-                                        [40] = FL_H_COOKIE,
-                                        [42] = FL_H_SEC_CH_UA_PLATFORM,
-                                        [50] = FL_H_ACCEPT_RANGES,
-                                        [55] = FL_H_LAST_MODIFIED,
-                                        [60] = FL_H_TRANSFER_ENCODING,
-                                        [66] = FL_H_WWW_AUTHENTICATE,
-                                        [67] = FL_H_X_CSRFTOKEN,
-                                        [70] = FL_H_UPGRADE,
-                                        [79] = FL_H_EXPECT,
+static const uint8_t id_of_hash[256] = {[0] = FL_H_PRAGMA,
+                                        [2] = FL_H_SEC_FETCH_USER,
+                                        [8] = FL_H_EXPECT,
+                                        [11] = FL_H_REFERER,
+                                        [21] = FL_H_COOKIE,
+                                        [29] = FL_H_SET_COOKIE,
+                                        [30] = FL_H_SEC_CH_UA_MOBILE,
+                                        [33] = FL_H_X_REQUEST_ID,
+                                        [35] = FL_H_ACCEPT,
+                                        [37] = FL_H_TRAILER,
+                                        [48] = FL_H_CONTENT_LANGUAGE,
+                                        [50] = FL_H_IF_UNMODIFIED_SINCE,
+                                        [52] = FL_H_UPGRADE_INSECURE_REQUESTS,
+                                        [53] = FL_H_SEC_WEBSOCKET_VERSION,
+                                        [56] = FL_H_TRACEPARENT,
+                                        [58] = FL_H_VARY,
+                                        [59] = FL_H_ALLOW,
+                                        [61] = FL_H_SEC_CH_UA,
+                                        [71] = FL_H_X_FORWARDED_PROTO,
+                                        [72] = FL_H_X_REQUESTED_WITH,
+                                        [78] = FL_H_KEEP_ALIVE,
+                                        [79] = FL_H_CONTENT_ENCODING,
+                                        [80] = FL_H_LAST_MODIFIED,
+                                        [81] = FL_H_FORWARDED,
+                                        [82] = FL_H_SEC_FETCH_MODE,
+                                        [83] = FL_H_SEC_WEBSOCKET_KEY,
                                         [88] = FL_H_RANGE,
-                                        [89] = FL_H_CONTENT_DISPOSITION,
-                                        [93] = FL_H_IF_RANGE,
-                                        [104] = FL_H_SEC_WEBSOCKET_VERSION,
-                                        [107] = FL_H_X_REQUEST_ID,
-                                        [111] = FL_H_SEC_FETCH_DEST,
-                                        [113] = FL_H_SEC_FETCH_MODE,
-                                        [122] = FL_H_DATE,
-                                        [126] = FL_H_CONTENT_RANGE,
-                                        [127] = FL_H_SERVER,
-                                        [129] = FL_H_SEC_CH_UA_MOBILE,
-                                        [130] = FL_H_ACCEPT_LANGUAGE,
-                                        [131] = FL_H_IF_NONE_MATCH,
-                                        [135] = FL_H_SEC_CH_UA,
-                                        [138] = FL_H_CONTENT_LENGTH,
-                                        [144] = FL_H_SEC_WEBSOCKET_EXTENSIONS,
-                                        [155] = FL_H_SEC_WEBSOCKET_KEY,
-                                        [159] = FL_H_HOST,
-                                        [160] = FL_H_CONTENT_ENCODING,
-                                        [161] = FL_H_KEEP_ALIVE,
-                                        [162] = FL_H_CACHE_CONTROL,
-                                        [171] = FL_H_X_SCHEME,
-                                        [174] = FL_H_SEC_FETCH_SITE,
-                                        [176] = FL_H_USER_AGENT,
-                                        [177] = FL_H_ACCEPT_CHARSET,
-                                        [179] = FL_H_TRAILER,
-                                        [182] = FL_H_FORWARDED,
-                                        [184] = FL_H_PROXY_CONNECTION,
-                                        [188] = FL_H_ACCEPT,
-                                        [190] = FL_H_TRACEPARENT,
-                                        [194] = FL_H_X_XSRFTOKEN,
-                                        [197] = FL_H_SET_COOKIE,
-                                        [203] = FL_H_SEC_WEBSOCKET_ORIGIN,
-                                        [204] = FL_H_AUTHORIZATION,
-                                        [210] = FL_H_EXPIRES,
-                                        [215] = FL_H_SEC_WEBSOCKET_ACCEPT,
-                                        [221] = FL_H_CONNECTION,
-                                        [224] = FL_H_IF_MATCH,
-                                        [230] = FL_H_VARY,
-                                        [231] = FL_H_REFERER,
-                                        [232] = FL_H_PRAGMA,
-                                        [234] = FL_H_ETAG,
-                                        [240] = FL_H_IF_MODIFIED_SINCE,
-                                        [241] = FL_H_ALLOW,
-                                        [248] = FL_H_LOCATION,
-                                        [252] = FL_H_X_FORWARDED_FOR,
-                                        [254] = FL_H_X_REAL_IP,
-                                        [255] = FL_H_CONTENT_LANGUAGE};
+                                        [102] = FL_H_CONTENT_LENGTH,
+                                        [105] = FL_H_IF_NONE_MATCH,
+                                        [115] = FL_H_HOST,
+                                        [125] = FL_H_PRIORITY,
+                                        [127] = FL_H_PROXY_CONNECTION,
+                                        [131] = FL_H_SEC_WEBSOCKET_PROTOCOL,
+                                        [139] = FL_H_X_SCHEME,
+                                        [141] = FL_H_IF_MODIFIED_SINCE,
+                                        [144] = FL_H_ACCEPT_CHARSET,
+                                        [145] = FL_H_USER_AGENT,
+                                        [153] = FL_H_SEC_CH_UA_PLATFORM,
+                                        [156] = FL_H_ACCEPT_RANGES,
+                                        [157] = FL_H_WWW_AUTHENTICATE,
+                                        [160] = FL_H_SEC_WEBSOCKET_ACCEPT,
+                                        [167] = FL_H_AUTHORIZATION,
+                                        [173] = FL_H_IF_RANGE,
+                                        [175] = FL_H_CONTENT_RANGE,
+                                        [177] = FL_H_CACHE_CONTROL,
+                                        [179] = FL_H_IF_MATCH,
+                                        [180] = FL_H_X_XSRFTOKEN,
+                                        [183] = FL_H_ACCEPT_LANGUAGE,
+                                        [187] = FL_H_UPGRADE,
+                                        [188] = FL_H_X_FORWARDED_FOR,
+                                        [190] = FL_H_ORIGIN,
+                                        [191] = FL_H_CONTENT_TYPE,
+                                        [193] = FL_H_DATE,
+                                        [195] = FL_H_CONNECTION,
+                                        [200] = FL_H_SERVER,
+                                        [207] = FL_H_CONTENT_DISPOSITION,
+                                        [208] = FL_H_SEC_WEBSOCKET_EXTENSIONS,
+                                        [212] = FL_H_SEC_FETCH_DEST,
+                                        [215] = FL_H_EXPIRES,
+                                        [223] = FL_H_ETAG,
+                                        [227] = FL_H_LOCATION,
+                                        [228] = FL_H_SEC_WEBSOCKET_ORIGIN,
+                                        [245] = FL_H_SEC_GPC,
+                                        [246] = FL_H_X_REAL_IP,
+                                        [248] = FL_H_SEC_FETCH_SITE,
+                                        [252] = FL_H_ACCEPT_ENCODING,
+                                        [253] = FL_H_X_CSRFTOKEN,
+                                        [255] = FL_H_TRANSFER_ENCODING};
+
+#define FOLD UINT64_C(0x2020202020202020)
 
 /* Little-endian whatever the machine: the hash must not depend on it. */
-static inline uint32_t
-word32(const char *p)
+static inline uint64_t
+folded32(const char *p)
 {
     const uint8_t *b = (const uint8_t *)p;
-    return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+    return FOLD | b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 |
+           (uint32_t)b[3] << 24;
 }
 
 static inline uint64_t
-word64(const char *p)
+folded64(const char *p)
 {
-    uint64_t w;
-    memcpy(&w, p, sizeof(w));
-    return w;
-}
-
-/* Known names hold letters and '-' only, and letters alone have bit 6: shifted to bit 5 it
- * says which bytes may differ in case. */
-static inline bool
-same_word64(uint64_t w, uint64_t name)
-{
-    uint64_t fold = (name & UINT64_C(0x4040404040404040)) >> 1;
-    return (w | fold) == (name | fold);
-}
-
-static inline bool
-same_word32(uint32_t w, uint32_t name)
-{
-    uint32_t fold = (name & 0x40404040U) >> 1;
-    return (w | fold) == (name | fold);
-}
-
-static bool
-same_name(const char *p, const char *name, size_t n)
-{
-    if (n < 8) {
-        return same_word32(word32(p), word32(name)) &&
-               same_word32(word32(p + n - 4), word32(name + n - 4));
-    }
-    for (size_t i = 0; i < n - 8; i += 8) {
-        if (!same_word64(word64(p + i), word64(name + i))) {
-            return false;
-        }
-    }
-    return same_word64(word64(p + n - 8), word64(name + n - 8));
+    const uint8_t *b = (const uint8_t *)p;
+    return FOLD | b[0] | (uint64_t)b[1] << 8 | (uint64_t)b[2] << 16 |
+           (uint64_t)b[3] << 24 | (uint64_t)b[4] << 32 | (uint64_t)b[5] << 40 |
+           (uint64_t)b[6] << 48 | (uint64_t)b[7] << 56;
 }
 
 /* The hash reads four bytes at both ends. */
@@ -257,19 +229,41 @@ look_up_short(fl_span name)
 }
 
 uint8_t
-fl_header_lookup(fl_span name)
+fl_header_lookup_token(fl_span name)
 {
-    if (name.n < 4) {
+    const char *p = name.p;
+    size_t n = name.n;
+    if (n < 4) {
         return look_up_short(name);
     }
-    uint32_t first = word32(name.p) | 0x20202020U;
-    uint32_t last = word32(name.p + name.n - 4) | 0x20202020U;
-    uint32_t mixed = first + last * 3 + (uint32_t)name.n;
-    uint8_t id = id_of_hash[(uint32_t)(mixed * HASH_MULTIPLIER) >> HASH_SHIFT];
-    if (known[id].n != name.n || !same_name(name.p, known[id].name, name.n)) {
+    uint64_t first = n < 8 ? folded32(p) : folded64(p);
+    uint64_t last = n < 8 ? folded32(p + n - 4) : folded64(p + n - 8);
+    uint64_t mixed = first + last * 3 + n;
+    uint8_t id = id_of_hash[mixed * HASH_MULTIPLIER >> HASH_SHIFT];
+    const known_name *k = &known[id];
+    if (k->n != n) {
+        return FL_H_OTHER;
+    }
+    if (n < 8) {
+        bool same = first == folded32(k->name) && last == folded32(k->name + n - 4);
+        return same ? id : FL_H_OTHER;
+    }
+    if (first != folded64(k->name) || last != folded64(k->name + n - 8)) {
+        return FL_H_OTHER;
+    }
+    if (n > 16 && (folded64(p + 8) != folded64(k->name + 8) ||
+                   folded64(p + n - 16) != folded64(k->name + n - 16))) {
         return FL_H_OTHER;
     }
     return id;
+}
+
+uint8_t
+fl_header_lookup(fl_span name)
+{
+    uint8_t id = fl_header_lookup_token(name);
+    bool folded_dash = id != FL_H_OTHER && memchr(name.p, '\r', name.n) != NULL;
+    return folded_dash ? FL_H_OTHER : id;
 }
 
 fl_span

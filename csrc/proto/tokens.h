@@ -136,6 +136,9 @@ enum fl_header_id {
 /* The id of a name in any case, FL_H_OTHER when it is not one of the above. */
 uint8_t fl_header_lookup(fl_span name);
 
+/* The same for a name that is known to be a token. */
+uint8_t fl_header_lookup_token(fl_span name);
+
 /* The canonical spelling ("Content-Type", "Etag"), as fl_header_normalize would write
  * it; empty for FL_H_OTHER. */
 fl_span fl_header_name(int id);
