@@ -12,8 +12,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#define FIRST_CAP \
-    256 /* a small head or a frame; below it malloc's own overhead shows */
+/* a small head or a frame; below it malloc's own overhead shows */
+#define FIRST_CAP 256
 
 void
 fl_buf_init(fl_buf *b)

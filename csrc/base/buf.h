@@ -52,8 +52,8 @@ fl_buf_span(const fl_buf *b)
 }
 
 /* Room for n more bytes: returns where they go, or NULL when there is no memory (the
- * contents are kept). Write up to n bytes there, then commit as many as were written.
- */
+ * contents are kept). Write up to n bytes there, then commit as many as were
+ * written. */
 char *fl_buf_reserve(fl_buf *b, size_t n);
 
 /* n bytes were written where reserve said. */

@@ -1,7 +1,7 @@
 /* format.c -- numbers and HTTP dates to bytes and back.
  *
- * The calendar is arithmetic over a year that begins in March, where the leap day is the
- * last day and the lengths of months follow one formula; 400 years are one cycle of
+ * The calendar is arithmetic over a year that begins in March, where the leap day is
+ * the last day and the lengths of months follow one formula; 400 years are one cycle of
  * 146,097 days.
  *
  * Layer: base. Threads: any; pure functions.

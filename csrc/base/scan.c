@@ -1,7 +1,7 @@
 /* scan.c -- the scalar twins, and the choice of a set at run time.
  *
- * The scalar functions are the definition of what each scan means; SIMD ones finish their
- * last few bytes with them.
+ * The scalar functions are the definition of what each scan means; SIMD ones finish
+ * their last few bytes with them.
  *
  * Layer: base. Threads: any, once fl_cpu_init has returned.
  */
@@ -134,8 +134,8 @@ fl_mask_xor_scalar(char *p, size_t n, const uint8_t key[4], size_t phase)
     }
 }
 
-/* Between two bytes of a character the state says how many are missing and the range that
- * the next one must lie in (only the first continuation has a narrow one):
+/* Between two bytes of a character the state says how many are missing and the range
+ * that the next one must lie in (only the first continuation has a narrow one):
  *      missing << 16 | lowest << 8 | highest */
 fl_utf8_state
 fl_utf8_validate_scalar(fl_utf8_state state, const char *p, size_t n)

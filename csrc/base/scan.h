@@ -19,9 +19,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Two bits for each byte of a block: whether it ends a token and whether it ends a field
- * value (fl_scan_marks). Words of 64 bytes each, lowest bit first, and room for two more
- * that are all ones: a reader may always look at the word after. */
+/* Two bits for each byte of a block: whether it ends a token and whether it ends a
+ * field value (fl_scan_marks). Words of 64 bytes each, lowest bit first, and room for
+ * two more that are all ones: a reader may always look at the word after. */
 #define FL_MARKS_BYTES ((size_t)1024)
 #define FL_MARKS_WORDS (FL_MARKS_BYTES / 64 + 2)
 
@@ -52,8 +52,8 @@ extern fl_cpu_table fl_cpu;
 /* Picks the best set this processor can run. Call once, before the first thread. */
 void fl_cpu_init(void);
 
-/* Picks a set by name, for tests and benchmarks; false when this machine cannot run it.
- */
+/* Picks a set by name, for tests and benchmarks; false when this machine cannot run
+ * it. */
 bool fl_cpu_use(const char *name);
 
 /* The offset just past the first CR LF CR LF, or 0 when there is none yet. `from` is
@@ -100,8 +100,8 @@ fl_scan_target_end(const char *p, size_t n)
     return fl_cpu.target_end(p, n);
 }
 
-/* Fills marks for p[0..n), n at most FL_MARKS_BYTES; the bits at and after n are set, up to
- * the end of the word after the one that holds bit n. */
+/* Fills marks for p[0..n), n at most FL_MARKS_BYTES; the bits at and after n are set,
+ * up to the end of the word after the one that holds bit n. */
 static inline void
 fl_scan_marks(const char *p, size_t n, fl_marks *out)
 {

@@ -1,9 +1,9 @@
 /* scan_neon.c -- scanning with NEON, which every arm64 has.
  *
- * The same two look-ups by nibble as with AVX2 (scan_x86.c); TBL gives 0 for an index past
- * its table, so bytes from 80 on are in no set. NEON has no movemask: a shift that narrows
- * leaves four bits of each lane, enough to find the first; bit masks of 64 bytes are added
- * up from lanes that hold their own bit.
+ * The same two look-ups by nibble as with AVX2 (scan_x86.c); TBL gives 0 for an index
+ * past its table, so bytes from 80 on are in no set. NEON has no movemask: a shift that
+ * narrows leaves four bits of each lane, enough to find the first; bit masks of 64
+ * bytes are added up from lanes that hold their own bit.
  *
  * Layer: base. Threads: any; pure functions.
  */

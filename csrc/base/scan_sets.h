@@ -1,4 +1,4 @@
-/* scan_sets.h -- the sets of scanning functions that scan.c chooses from. Private to base/.
+/* scan_sets.h -- the sets of functions that scan.c chooses from. Private to base/.
  *
  * Layer: base. Threads: any; constant data.
  */
@@ -17,8 +17,8 @@ bool fl_scan_have_avx2(void);
 extern const fl_cpu_table fl_scan_neon;
 #endif
 
-/* Sets the last, partial word of both rows (bits at and after `here` of it, here < 64) and
- * the word after it. */
+/* Sets the last, partial word of both rows (bits at and after `here` of it, here < 64)
+ * and the word after it. */
 static inline void
 fl_marks_finish(fl_marks *out, size_t word, size_t here, uint64_t not_token,
                 uint64_t not_value)

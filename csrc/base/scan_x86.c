@@ -1,9 +1,9 @@
 /* scan_x86.c -- scanning with SSE2, which every x86-64 has, and with AVX2.
  *
- * Classes of bytes are found with AVX2 by two table look-ups in registers: one by the low
- * nibble gives the set of high nibbles with which that byte is in the class, one by the
- * high nibble gives its bit in that set. Bytes from 80 on have the sign bit set, for which
- * PSHUFB gives 0: in no set. SSE2 has no such look-up and compares ranges.
+ * Classes of bytes are found with AVX2 by two table look-ups in registers: one by the
+ * low nibble gives the set of high nibbles with which that byte is in the class, one by
+ * the high nibble gives its bit in that set. Bytes from 80 on have the sign bit set,
+ * for which PSHUFB gives 0: in no set. SSE2 has no such look-up and compares ranges.
  *
  * Functions with target("avx2") are reached through fl_cpu alone, so the rest of the
  * project is compiled for the baseline.
@@ -85,8 +85,8 @@ not_target16(__m128i v)
     return bits16(_mm_or_si128(_mm_or_si128(low, marks), equal16(v, 0x7F)));
 }
 
-/* The last block of each scan ends at p + n: it overlaps the one before, where nothing was
- * found. */
+/* The last block of each scan ends at p + n: it overlaps the one before, where nothing
+ * was found. */
 static size_t
 token_end_sse2(const char *p, size_t n)
 {
@@ -138,7 +138,8 @@ target_end_sse2(const char *p, size_t n)
     return i + fl_scan_target_end_scalar(p + i, n - i);
 }
 
-/* Whether CR LF CR LF stands around p[lf], its first LF, where p[lf + 2] is its second. */
+/* Whether CR LF CR LF stands around p[lf], its first LF, where p[lf + 2] is its
+ * second. */
 static inline bool
 ends_head(const char *p, size_t lf)
 {
@@ -377,8 +378,8 @@ head_end_avx2(const char *p, size_t n, size_t from)
     return head_end_sse2(p, n, i + 2);
 }
 
-/* The marks of the last n % 64 bytes. Blocks that end at p + n overlap what was done before;
- * only when there are not even 32 bytes are they copied. */
+/* The marks of the last n % 64 bytes. Blocks that end at p + n overlap what was done
+ * before; only when there are not even 32 bytes are they copied. */
 AVX2 static void
 marks_tail_avx2(const char *p, size_t n, fl_marks *out)
 {

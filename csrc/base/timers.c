@@ -2,9 +2,9 @@
  *
  *      parent of i: (i - 1) / 4        children of i: 4i + 1 .. 4i + 4
  *
- * Four children a node halve the depth against a binary heap, and they share a cache line
- * of pointers. Order is (when, seq); seq is taken anew at each arming, so a node that is
- * armed again stands behind its equals.
+ * Four children a node halve the depth against a binary heap, and they share a cache
+ * line of pointers. Order is (when, seq); seq is taken anew at each arming, so a node
+ * that is armed again stands behind its equals.
  *
  * Invariant: heap[i]->slot == i for every i < n.
  *

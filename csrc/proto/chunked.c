@@ -5,15 +5,16 @@
  *        |                                            v                     v
  *        +----------------- DATA_LF <-----------   TRAILERS            DATA_LF
  *
- * In TRAILERS a line is checked as it comes: TRAILER_START tells whether the line is empty
- * (the end), TRAILER_NAME wants tchars up to ':', TRAILER_VALUE field bytes up to CR.
- * Extensions follow RFC 9112 section 7.1.1 in their bytes: field bytes up to CR, beginning
- * with ';' or white space before one. Their inner grammar is not judged, but a quoted
- * string cannot hide a CR or LF, so nothing can be read differently.
+ * In TRAILERS a line is checked as it comes: TRAILER_START tells whether the line is
+ * empty (the end), TRAILER_NAME wants tchars up to ':', TRAILER_VALUE field bytes up to
+ * CR. Extensions follow RFC 9112 section 7.1.1 in their bytes: field bytes up to CR,
+ * beginning with ';' or white space before one. Their inner grammar is not judged, but
+ * a quoted string cannot hide a CR or LF, so nothing can be read differently.
  *
- * Framing is every byte of size lines and of the line ends after data. A plain chunk of one
- * byte is nothing to refuse, so PLAIN_FRAMING bytes of each chunk are free; what exceeds
- * that may exceed the data by limits.overhead, which stops floods of long extensions.
+ * Framing is every byte of size lines and of the line ends after data. A plain chunk of
+ * one byte is nothing to refuse, so PLAIN_FRAMING bytes of each chunk are free; what
+ * exceeds that may exceed the data by limits.overhead, which stops floods of long
+ * extensions.
  *
  * Layer: proto. Threads: none; one decoder belongs to one connection.
  */
@@ -24,7 +25,8 @@
 #include "proto/tokens.h"
 
 #define MAX_SIZE_DIGITS 16
-#define PLAIN_FRAMING 16 /* a size of up to ten digits, two line ends, some to spare */
+/* A size of up to ten digits, two line ends, some to spare. */
+#define PLAIN_FRAMING 16
 
 enum {
     SIZE,
@@ -125,7 +127,7 @@ take_size(fl_chunked *c, char byte)
     }
 }
 
-/* BWS before ';' (RFC 9112 section 7.1.1); white space before the line's end is refused. */
+/* BWS before ';' (RFC 9112 section 7.1.1); before the line's end it is refused. */
 static int
 take_extension_gap(fl_chunked *c, char byte)
 {

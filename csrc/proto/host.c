@@ -48,8 +48,8 @@ is_ipv4(fl_span s)
     return i == s.n;
 }
 
-/* RFC 3986 section 3.2.2: eight groups of 1-4 hexadecimal digits, the last two perhaps as
- * IPv4, and one "::" for one or more groups of zero. */
+/* RFC 3986 section 3.2.2: eight groups of 1-4 hexadecimal digits, the last two perhaps
+ * as IPv4, and one "::" for one or more groups of zero. */
 static bool
 is_ipv6(fl_span s)
 {

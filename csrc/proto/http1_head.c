@@ -1,19 +1,19 @@
 /* http1_head.c -- one pass over a head that is whole, a careful one over any other.
  *
  * Most heads arrive in one piece. So the first call walks the lines at once; SIMD has
- * marked which bytes end a token and which end a value (fl_marks); the walk jumps from line
- * end to line end and finds in each line the colon. Where a line ends does not depend on
- * what is in it, so the processor works at several lines at once. When it reaches the
- * empty line, it is done.
+ * marked which bytes end a token and which end a value (fl_marks); the walk jumps from
+ * line end to line end and finds in each line the colon. Where a line ends does not
+ * depend on what is in it, so the processor works at several lines at once. When it
+ * reaches the empty line, it is done.
  *
  *      fl_http1_request -> walk                      whole and good: the result
  *                       -> survey -> walk            anything else
  *
  * The survey is what makes the outcome independent of how the bytes were cut. It goes
  * through them once, remembers in *scanned where it stands, refuses bytes and line ends
- * that no head may contain as they come, and judges the first line when it is whole; the
- * lines after it are judged when the head is whole. A walk that fails is only believed when
- * the survey has come to the same place.
+ * that no head may contain as they come, and judges the first line when it is whole;
+ * the lines after it are judged when the head is whole. A walk that fails is only
+ * believed when the survey has come to the same place.
  *
  * Layer: proto. Threads: any; pure functions.
  */
@@ -31,9 +31,9 @@
 
 /* ---------------------------------------------------------------- lines */
 
-/* The lines of p[0..n), one after the other. Marks lie over a window [base, top) that begins
- * with a line; `stops` are those of the word *row that were not met yet, and its first bit
- * stands for p[row_at]. A plain value, so that it lives in registers. */
+/* The lines of p[0..n), one after the other. Marks lie over a window [base, top) that
+ * begins with a line; `stops` are those of the word *row that were not met yet, and its
+ * first bit stands for p[row_at]. A plain value, so that it lives in registers. */
 typedef struct {
     const uint64_t *row;
     uint64_t stops;
@@ -67,8 +67,9 @@ next_stop(line_cursor *c)
     return c->row_at + (size_t)__builtin_ctzll(c->stops);
 }
 
-/* The line at `at` goes on after what is marked: marks from there on. For one that no window
- * holds finds the end alone; then `top` makes sure that the next line comes here again. */
+/* The line at `at` goes on after what is marked: marks from there on. For one that no
+ * window holds finds the end alone; then `top` makes sure that the next line comes here
+ * again. */
 static far_stop
 look_far(const char *p, size_t n, size_t at, fl_marks *marks)
 {
@@ -81,7 +82,8 @@ look_far(const char *p, size_t n, size_t at, fl_marks *marks)
     return (far_stop){c, stop};
 }
 
-/* Where the line at `at` stops: at its CR LF, at a byte that no line may hold, or at n. */
+/* Where the line at `at` stops: at its CR LF, at a byte that no line may hold, or at
+ * n. */
 static inline size_t
 line_stop(line_cursor *c, const char *p, size_t n, size_t at, fl_marks *marks)
 {
@@ -144,8 +146,8 @@ skip_blanks(const char *p, size_t at)
     return at;
 }
 
-/* Why no name and colon begin the line at `at`, where the first byte that is no tchar is
- * p[end], at or before the line's CR. */
+/* Why no name and colon begin the line at `at`, where the first byte that is no tchar
+ * is p[end], at or before the line's CR. */
 static int
 name_error(const char *p, size_t at, size_t end)
 {
@@ -161,7 +163,8 @@ name_error(const char *p, size_t at, size_t end)
     return p[skip_blanks(p, end)] == ':' ? -FL_BAD_FIELD_SPACE : -FL_BAD_FIELD_NAME;
 }
 
-/* What to make of a line that stops at p[stop] without CR LF: not all there, or why not. */
+/* What to make of a line that stops at p[stop] without CR LF: not all there, or why
+ * not. */
 static int
 stop_error(const char *p, size_t n, size_t stop)
 {
@@ -181,8 +184,8 @@ skip_blanks_back(const char *p, size_t end, size_t from)
     return end;
 }
 
-/* Reads the line at *at: FIELD_LINE with *f and *at moved past it, EMPTY_LINE with *at past
- * it, NO_LINE when it is not all there, or -reason. */
+/* Reads the line at *at: FIELD_LINE with *f and *at moved past it, EMPTY_LINE with *at
+ * past it, NO_LINE when it is not all there, or -reason. */
 static inline int
 read_line(line_cursor *c, const char *p, size_t n, size_t *at, fl_field *f,
           fl_marks *marks)
@@ -249,7 +252,8 @@ skip_empty_lines(fl_head_kind kind, const char *p, size_t n)
     return at;
 }
 
-/* Reads the head that begins at p: its length, PARTIAL when it runs past n, or -reason. */
+/* Reads the head that begins at p: its length, PARTIAL when it runs past n, or
+ * -reason. */
 static int
 walk(fl_head_kind kind, const char *p, size_t n, const fl_head_limits *limits,
      fl_head *out)
@@ -308,7 +312,8 @@ walk(fl_head_kind kind, const char *p, size_t n, const fl_head_limits *limits,
     return rc < 0 ? rc : (int)at;
 }
 
-/* Goes on where *scanned says. Returns as fl_http1_request does; n is at most max_head. */
+/* Goes on where *scanned says. Returns as fl_http1_request does; n is at most
+ * max_head. */
 static int
 survey(fl_head_kind kind, const char *p, size_t n, size_t *scanned, size_t max_head,
        const fl_head_limits *limits, fl_head *out)

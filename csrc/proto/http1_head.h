@@ -135,7 +135,8 @@ fl_span fl_method_name(int method);
 /* enum fl_method of an exact (case-sensitive) name. */
 uint8_t fl_method_lookup(fl_span name);
 
-/* Whether a comma-separated list (RFC 9110 section 5.6.1) has this token in any case. */
+/* Whether a comma-separated list (RFC 9110 section 5.6.1) has this token in any
+ * case. */
 bool fl_list_has(fl_span list, fl_span token);
 
 #endif

@@ -1,9 +1,9 @@
-/* http1_meaning.c -- what the fields say about the message itself: where it goes, where its
- * body ends, what becomes of the connection.
+/* http1_meaning.c -- what the fields say about the message itself: where it goes, where
+ * its body ends, what becomes of the connection.
  *
  * Each field that decides is taken as it is met; what follows from several together is
- * concluded at the end (RFC 9112 section 6.3). Where two readings are possible the message
- * is refused: a proxy in front may have chosen the other one.
+ * concluded at the end (RFC 9112 section 6.3). Where two readings are possible the
+ * message is refused: a proxy in front may have chosen the other one.
  *
  * Layer: proto. Threads: any; pure functions.
  */
@@ -11,7 +11,8 @@
 #include "proto/host.h"
 #include "proto/http1_parts.h"
 
-#define MAX_LENGTH_DIGITS 16 /* 9 PB: no body is larger, and no sum of two overflows */
+/* 9 PB: no body is larger, and no sum of two overflows */
+#define MAX_LENGTH_DIGITS 16
 
 /* Takes the next element that is not empty off a comma-separated list. */
 static bool
@@ -99,8 +100,8 @@ take_one_length(fl_head_kind kind, fl_span s, fl_head *out)
     return 0;
 }
 
-/* RFC 9110 section 8.6: equal values in a list may be taken for one; a request that has a
- * list is refused all the same, since a proxy may have read it differently. */
+/* RFC 9110 section 8.6: equal values in a list may be taken for one; a request that has
+ * a list is refused all the same, since a proxy may have read it differently. */
 static int
 take_length(fl_head_kind kind, fl_span value, fl_head *out)
 {
@@ -119,7 +120,8 @@ take_length(fl_head_kind kind, fl_span value, fl_head *out)
     }
 }
 
-/* RFC 9112 section 6.1: a list of codings over one or several lines; chunked once and last. */
+/* RFC 9112 section 6.1: a list of codings over one or several lines; chunked once and
+ * last. */
 static int
 take_coding(fl_span value, fl_head_sayings *said)
 {

@@ -31,8 +31,8 @@ fl_slice_between(size_t from, size_t to)
     return (fl_slice){(uint32_t)from, (uint32_t)(to - from)};
 }
 
-/* Reads the first line, p[at..end) without its CR LF and without control bytes but HTAB,
- * after resetting all of *out that parsing sets. 0 or -reason. */
+/* Reads the first line, p[at..end) without its CR LF and without control bytes but
+ * HTAB, after resetting all of *out that parsing sets. 0 or -reason. */
 int fl_http1_start_line(fl_head_kind kind, const char *p, size_t at, size_t end,
                         fl_head *out);
 
@@ -40,8 +40,8 @@ int fl_http1_start_line(fl_head_kind kind, const char *p, size_t at, size_t end,
 int fl_http1_take_field(fl_head_kind kind, const char *p, const fl_field *f,
                         fl_head_sayings *said, fl_head *out);
 
-/* Judges the fields together and sets the flags that follow from several of them; out->seen
- * is complete. 0 or -reason. */
+/* Judges the fields together and sets the flags that follow from several of them;
+ * out->seen is complete. 0 or -reason. */
 int fl_http1_conclude(fl_head_kind kind, const fl_head_sayings *said, fl_head *out);
 
 #endif

@@ -42,7 +42,8 @@ fl_method_lookup(fl_span name)
     return FL_METHOD_OTHER;
 }
 
-/* HTTP/1.0 or HTTP/1.1 in the eight bytes at p; `malformed` when they are no version. */
+/* HTTP/1.0 or HTTP/1.1 in the eight bytes at p; `malformed` when they are no
+ * version. */
 static int
 read_version(const char *p, int malformed, fl_head *out)
 {
@@ -79,7 +80,8 @@ read_path(const char *p, size_t at, size_t end, fl_head *out)
     return 0;
 }
 
-/* RFC 9112 section 3.2.2: http://authority/path?query, without userinfo (RFC 9110 4.2.4). */
+/* RFC 9112 section 3.2.2: http://authority/path?query, without userinfo (RFC
+ * 9110 4.2.4). */
 static int
 read_absolute_target(const char *p, size_t at, size_t end, fl_head *out)
 {
@@ -164,8 +166,9 @@ read_request_line(const char *p, size_t at, size_t end, fl_head *out)
     return rc < 0 ? rc : read_target(p, target, end - VERSION_LEN - 1, out);
 }
 
-/* version SP 3DIGIT [SP reason] in [at, end). The space after the status belongs there even
- * without a reason, but servers that leave it away are many and mean nothing else by it. */
+/* version SP 3DIGIT [SP reason] in [at, end). The space after the status belongs there
+ * even without a reason, but servers that leave it away are many and mean nothing else
+ * by it. */
 static int
 read_status_line(const char *p, size_t at, size_t end, fl_head *out)
 {

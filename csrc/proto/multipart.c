@@ -2,11 +2,11 @@
  *
  *      START -> (first delimiter) -> PARTS -> (closing delimiter) -> DONE
  *
- * `pos` stands after the line end of a delimiter line. The next delimiter is looked for from
- * two bytes before it, because the line end of one delimiter may begin the next (a part
- * without anything). All bytes before `pos` are never looked at again, and the delimiter
- * begins with the one CR it contains, so a search compares each byte a bounded number of
- * times.
+ * `pos` stands after the line end of a delimiter line. The next delimiter is looked for
+ * from two bytes before it, because the line end of one delimiter may begin the next (a
+ * part without anything). All bytes before `pos` are never looked at again, and the
+ * delimiter begins with the one CR it contains, so a search compares each byte a
+ * bounded number of times.
  *
  * Layer: proto. Threads: any; pure functions.
  */
@@ -62,8 +62,8 @@ fail(fl_multipart *m, int reason)
     return -reason;
 }
 
-/* What stands at `at`, just behind a boundary; *next gets where the line after it begins.
- * RFC 2046 section 5.1.1 allows white space before the line end. */
+/* What stands at `at`, just behind a boundary; *next gets where the line after it
+ * begins. RFC 2046 section 5.1.1 allows white space before the line end. */
 static delimiter_kind
 classify(fl_span body, size_t at, size_t *next)
 {
@@ -81,8 +81,8 @@ classify(fl_span body, size_t at, size_t *next)
     return NO_DELIMITER;
 }
 
-/* Finds the next delimiter at or after `from`: *at gets where its CR stands, *next where the
- * line after it begins. */
+/* Finds the next delimiter at or after `from`: *at gets where its CR stands, *next
+ * where the line after it begins. */
 static delimiter_kind
 find_delimiter(const fl_multipart *m, size_t from, size_t *at, size_t *next)
 {

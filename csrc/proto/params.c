@@ -14,8 +14,8 @@ fl_params_init(fl_params *ps, fl_span header)
     return fl_span_trim(fl_span_make(header.p, end));
 }
 
-/* Index of the quote that closes the string beginning after `at`, or s.n; *escaped tells of
- * backslashes inside. */
+/* Index of the quote that closes the string beginning after `at`, or s.n; *escaped
+ * tells of backslashes inside. */
 static size_t
 closing_quote(fl_span s, size_t at, bool *escaped)
 {
@@ -29,7 +29,8 @@ closing_quote(fl_span s, size_t at, bool *escaped)
     return at;
 }
 
-/* Reads the parameter at the start of s; returns how much of s it takes, without the next
+/* Reads the parameter at the start of s; returns how much of s it takes, without the
+ * next
  * ';'. */
 static size_t
 read_param(fl_span s, fl_param *out)

@@ -1,16 +1,17 @@
 /* tokens.c -- the character classes of HTTP and the header names that everybody sends.
  *
- * A name is looked up by a hash of its first bytes, its last ones and its length, with a
- * multiplier under which no two of the known names collide (tests/c/test_tokens.c looks
- * after that), then compared eight bytes at a time. Setting bit 5 folds the case of letters;
- * the only other byte that it makes equal to one of a known name is CR, equal to '-'.
+ * A name is looked up by a hash of its first bytes, its last ones and its length, with
+ * a multiplier under which no two of the known names collide (tests/c/test_tokens.c
+ * looks after that), then compared eight bytes at a time. Setting bit 5 folds the case
+ * of letters; the only other byte that it makes equal to one of a known name is CR,
+ * equal to '-'.
  *
  * Layer: proto. Threads: any; constant data and pure functions.
  */
 #include "proto/tokens.h"
 
-/* A row is 16 bytes; each entry is an or of FL_C_*: 01 token, 02 value, 04 hex, 08 digit,
- * 10 target, 20 host, 40 cookie, 80 unreserved. */
+/* A row is 16 bytes; each entry is an or of FL_C_*: 01 token, 02 value, 04 hex, 08
+ * digit, 10 target, 20 host, 40 cookie, 80 unreserved. */
 /* clang-format off */
 const uint8_t fl_char_class[256] = {
     /* 00 */ 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,

@@ -32,8 +32,8 @@ enum fl_ws_error {
     FL_WS_OK = 0,
     FL_WS_BAD_RSV,     /* a reserved bit that was not negotiated: 1002 */
     FL_WS_BAD_OPCODE,  /* 1002 */
-    FL_WS_BAD_CONTROL, /* a control frame fragmented, compressed or over 125 bytes: 1002
-                        */
+    FL_WS_BAD_CONTROL, /* a control frame fragmented, compressed or over 125 bytes:
+                        * 1002 */
     FL_WS_BAD_LENGTH,  /* not the shortest form, or over 2^63 - 1: 1002 */
     FL_WS_BAD_MASK,    /* unmasked from a client, masked from a server: 1002 */
     FL_WS_TOO_LONG     /* over max_length: 1009 */

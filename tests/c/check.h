@@ -1,8 +1,8 @@
 /* check.h -- the smallest thing that lets a C test say what it expected.
  *
- * A failed check prints where and what and is counted; the program goes on, and check_done
- * gives its exit status. Inputs are copied to heap blocks of their exact size (copy_of), so
- * that AddressSanitizer sees the first byte too far.
+ * A failed check prints where and what and is counted; the program goes on, and
+ * check_done gives its exit status. Inputs are copied to heap blocks of their exact
+ * size (copy_of), so that AddressSanitizer sees the first byte too far.
  */
 #ifndef FL_TESTS_C_CHECK_H
 #define FL_TESTS_C_CHECK_H

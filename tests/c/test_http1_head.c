@@ -1,5 +1,5 @@
-/* test_http1_head.c -- proto/http1_head.h: which heads are accepted, which are refused and
- * why, and that the outcome does not depend on how the bytes were cut. */
+/* test_http1_head.c -- proto/http1_head.h: which heads are accepted, which are refused
+ * and why, and that the outcome does not depend on how the bytes were cut. */
 #include "proto/http1_head.h"
 
 #include "base/scan.h"
@@ -28,7 +28,8 @@ feed_whole(parse_fn *parse, const char *text, size_t n, outcome *out)
     free(p);
 }
 
-/* Calls with growing prefixes, each in a new block; stops at the first that is not partial. */
+/* Calls with growing prefixes, each in a new block; stops at the first that is not
+ * partial. */
 static void
 feed_cut(parse_fn *parse, const char *text, size_t n, size_t most, outcome *out)
 {
@@ -323,7 +324,8 @@ check_table(parse_fn *parse, const head_case *cases, size_t count)
                                 : fl_reason_text(-got),
                      fl_reason_text(cases[i].reason), cases[i].text);
         if (cases[i].reason == FL_OK) {
-            /* What follows a head is not looked at, and without its end it is partial. */
+            /* What follows a head is not looked at, and without its end it is
+             * partial. */
             char longer[512];
             memcpy(longer, cases[i].text, n);
             memcpy(longer + n, "\x01\n rest", 7);
@@ -541,7 +543,8 @@ lines_of_every_length_are_read(void)
     }
 }
 
-/* Good heads with bytes changed, taken out and doubled: cut anyhow, the same outcome. */
+/* Good heads with bytes changed, taken out and doubled: cut anyhow, the same
+ * outcome. */
 static void
 damaged_heads_have_one_outcome(void)
 {

@@ -1,5 +1,6 @@
-/* test_scan.c -- base/scan.h: every set of functions gives what the scalar one gives, on
- * blocks of every length up to a few hundred bytes, each of its exact size on the heap. */
+/* test_scan.c -- base/scan.h: every set of functions gives what the scalar one gives,
+ * on blocks of every length up to a few hundred bytes, each of its exact size on the
+ * heap. */
 #include "base/scan.h"
 
 #include "check.h"

@@ -1,5 +1,5 @@
-/* test_tokens.c -- proto/tokens.h: the tables say what the RFCs say, and every known name
- * is found in any case. */
+/* test_tokens.c -- proto/tokens.h: the tables say what the RFCs say, and every known
+ * name is found in any case. */
 #include "proto/tokens.h"
 
 #include "check.h"
@@ -69,8 +69,8 @@ every_known_name_is_found_in_any_case(void)
     }
 }
 
-/* Every byte of every name replaced by every other byte: only the letter's other case is
- * the same name. */
+/* Every byte of every name replaced by every other byte: only the letter's other case
+ * is the same name. */
 static void
 nothing_else_is_taken_for_a_known_name(void)
 {
