@@ -61,7 +61,8 @@ class ServerClient:
     def fetch(self, path: str, **kwargs: Any) -> Awaitable[HTTPResponse]:
         """As ``AsyncHTTPClient.fetch`` of :meth:`url`."""
         kwargs.setdefault("raise_error", self._raise_error)
-        return self._client.fetch(self.url(path), **kwargs)
+        future: Awaitable[HTTPResponse] = self._client.fetch(self.url(path), **kwargs)
+        return future
 
     def get(self, path: str, **kwargs: Any) -> Awaitable[HTTPResponse]:
         """GET ``path``."""
@@ -90,7 +91,7 @@ def io_loop() -> Iterator[IOLoop]:
 
 
 def _cancel_rest(loop: IOLoop) -> None:
-    tasks = asyncio.all_tasks(loop.asyncio_loop)  # type: ignore[attr-defined]
+    tasks = asyncio.all_tasks(loop.asyncio_loop)
     for task in tasks:
         task.cancel()
     if tasks:

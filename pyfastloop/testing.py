@@ -99,7 +99,7 @@ class AsyncTestCase(unittest.TestCase):
     def tearDown(self) -> None:
         """Cancels what the test left running and closes the loop; overrides call it
         last."""
-        loop = self.io_loop.asyncio_loop  # type: ignore[attr-defined]
+        loop = self.io_loop.asyncio_loop
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
@@ -126,7 +126,8 @@ class AsyncTestCase(unittest.TestCase):
 
     def get_new_ioloop(self) -> IOLoop:
         """The loop of a test; override to reuse one."""
-        return IOLoop(make_current=False)
+        loop: IOLoop = IOLoop(make_current=False)
+        return loop
 
     def run(
         self, result: unittest.TestResult | None = None

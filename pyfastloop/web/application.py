@@ -314,7 +314,8 @@ class _HandlerDelegate(httputil.HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         if not self.stream_request_body:
             return None
-        self.request._body_future = Future()  # type: ignore[attr-defined]
+        request: Any = self.request
+        request._body_future = Future()
         return self.execute()
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
@@ -324,13 +325,13 @@ class _HandlerDelegate(httputil.HTTPMessageDelegate):
         return None
 
     def finish(self) -> None:
+        request: Any = self.request
         if self.stream_request_body:
-            body = self.request._body_future  # type: ignore[attr-defined]
-            future_set_result_unless_cancelled(body, None)
+            future_set_result_unless_cancelled(request._body_future, None)
             return
-        self.request.body = b"".join(self.chunks)
+        request.body = b"".join(self.chunks)
         self.chunks = []
-        self.request._parse_body()  # type: ignore[attr-defined]
+        request._parse_body()
         self.execute()
 
     def on_connection_close(self) -> None:

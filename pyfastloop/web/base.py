@@ -7,7 +7,6 @@ touch the private ones too, so their names are as fixed as the public ones.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,8 +24,12 @@ __all__ = ["SERVER_NAME", "HandlerState", "connection_of"]
 SERVER_NAME = f"pyfastloop/{pyfastloop.version}"
 
 
-def connection_of(request: httputil.HTTPServerRequest) -> httputil.HTTPConnection:
-    """The connection that carries ``request``; RuntimeError where it has none."""
+def connection_of(request: httputil.HTTPServerRequest) -> Any:
+    """The connection that carries ``request``; RuntimeError where it has none.
+
+    Beside the methods of ``HTTPConnection`` it has ``set_close_callback``, ``close``
+    and ``detach``, as ``HTTP1Connection`` does.
+    """
     connection = request.connection
     if connection is None:
         raise RuntimeError(
@@ -82,9 +85,7 @@ class HandlerState:
             self, name: str, default: Any = None, strip: bool = True
         ) -> Any: ...
         def write(self, chunk: str | bytes | dict[str, Any]) -> None: ...
-        def finish(
-            self, chunk: str | bytes | dict[str, Any] | None = None
-        ) -> Awaitable[None]: ...
+        def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Any: ...
         def decode_argument(self, value: bytes, name: str | None = None) -> str: ...
         def reverse_url(self, name: str, *args: Any) -> str: ...
         def on_finish(self) -> None: ...

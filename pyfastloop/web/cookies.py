@@ -58,7 +58,8 @@ class CookiesMixin(HandlerState):
     @property
     def cookies(self) -> dict[str, http.cookies.Morsel[str]]:
         """The cookies that came with the request, by name."""
-        return self.request.cookies
+        cookies: dict[str, http.cookies.Morsel[str]] = self.request.cookies
+        return cookies
 
     def get_cookie(self, name: str, default: str | None = None) -> str | None:
         """The value of the request's cookie ``name``, or ``default``.

@@ -10,7 +10,7 @@ from typing import Any
 from pyfastloop import escape
 from pyfastloop.log import app_log, gen_log
 from pyfastloop.web import traceback_page
-from pyfastloop.web.base import HandlerState
+from pyfastloop.web.base import HandlerState, connection_of
 from pyfastloop.web.errors import Finish, HTTPError
 
 __all__ = ["FailuresMixin"]
@@ -152,10 +152,9 @@ class FailuresMixin(HandlerState):
     def _abort(self) -> None:
         """Gives the request up: nothing more can be said but by closing."""
         self._finished = True
-        connection = self.request.connection
-        if connection is not None:
-            connection.set_close_callback(None)  # type: ignore[attr-defined]
-            connection.close()  # type: ignore[attr-defined]
+        connection = connection_of(self.request)
+        connection.set_close_callback(None)
+        connection.close()
 
     def _stack_context_handle_exception(
         self,

@@ -63,9 +63,7 @@ class RequestHandler(
         self._transforms = None
         self._prepared_future: Future[None] | None = None
         self.clear()
-        connection_of(request).set_close_callback(  # type: ignore[attr-defined]
-            self.on_connection_close
-        )
+        connection_of(request).set_close_callback(self.on_connection_close)
         self.initialize(**kwargs)
 
     def _initialize(self) -> None:
@@ -166,8 +164,9 @@ class RequestHandler(
             if self._finished:
                 return
             if self._stream_request_body:
+                request: Any = self.request
                 try:
-                    await self.request._body_future  # type: ignore[attr-defined]
+                    await request._body_future
                 except StreamClosedError:
                     return
             result = self._method()(*self.path_args, **self.path_kwargs)

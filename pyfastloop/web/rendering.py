@@ -51,7 +51,8 @@ class RenderingMixin(HandlerState):
         modules = self.__dict__.get("_active_modules")
         if modules:
             html = self._with_resources(html, list(modules.values()))
-        return self.finish(html)  # type: ignore[return-value]
+        future: Future[None] = self.finish(html)
+        return future
 
     def render_string(self, template_name: str, **kwargs: Any) -> bytes:
         """The template ``template_name`` as bytes, with ``kwargs`` and the names of

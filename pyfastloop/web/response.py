@@ -179,18 +179,22 @@ class ResponseMixin(CookiesMixin, HandlerState):
         if self.request.method == "HEAD":
             chunk = b""
         start_line = httputil.ResponseStartLine("", self._status_code, self._reason)
-        return connection_of(self.request).write_headers(
+        connection = connection_of(self.request)
+        future: Future[None] = connection.write_headers(
             start_line, self._headers, chunk
         )
+        return future
 
     def _send_chunk(self, chunk: bytes, finishing: bool) -> Future[None]:
         for transform in self._transforms or ():
             chunk = transform.transform_chunk(chunk, finishing)
+        future: Future[None]
         if self.request.method != "HEAD":
-            return connection_of(self.request).write(chunk)
-        nothing: Future[None] = Future()
-        nothing.set_result(None)
-        return nothing
+            future = connection_of(self.request).write(chunk)
+        else:
+            future = Future()
+            future.set_result(None)
+        return future
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
         """Ends the response, after writing ``chunk`` where given.
@@ -204,7 +208,7 @@ class ResponseMixin(CookiesMixin, HandlerState):
         if not self._headers_written:
             self._complete_head()
         connection = connection_of(self.request)
-        connection.set_close_callback(None)  # type: ignore[attr-defined]
+        connection.set_close_callback(None)
         future = self.flush(include_footers=True)
         connection.finish()
         self._log()
@@ -280,7 +284,7 @@ class ResponseMixin(CookiesMixin, HandlerState):
         For protocols that begin with an HTTP/1.1 handshake.
         """
         self._finished = True
-        stream: iostream.IOStream = connection_of(self.request).detach()  # type: ignore[attr-defined]
+        stream: iostream.IOStream = connection_of(self.request).detach()
         return stream
 
     def on_finish(self) -> None:

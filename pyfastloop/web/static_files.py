@@ -89,13 +89,11 @@ class StaticFileHandler(RequestHandler):
 
     # -- answering ------------------------------------------------------------------
 
-    async def head(self, path: str) -> None:  # type: ignore[override]
+    async def head(self, path: str) -> None:
         """The head that :meth:`get` would send."""
         await self.get(path, include_body=False)
 
-    async def get(  # type: ignore[override]
-        self, path: str, include_body: bool = True
-    ) -> None:
+    async def get(self, path: str, include_body: bool = True) -> None:
         """Serves ``path``, the group of the route."""
         self.path = self.parse_url_path(path)
         absolute_path = self.get_absolute_path(self.root, self.path)
@@ -143,9 +141,8 @@ class StaticFileHandler(RequestHandler):
         if condition is None:
             return True
         condition = condition.strip()
-        if condition.endswith('"'):
-            return condition == self._headers.get("Etag")
-        return condition == self._headers.get("Last-Modified")
+        validator = "Etag" if condition.endswith('"') else "Last-Modified"
+        return bool(condition == self._headers.get(validator))
 
     async def _send(self, start: int | None, end: int | None) -> None:
         content = self.get_content(self.absolute_path or "", start, end)

@@ -82,7 +82,7 @@ class TemplateModule(UIModule):
         # By template, in the order of first use.
         self._resources: dict[str, dict[str, Any]] = {}
 
-    def render(self, path: str, **kwargs: Any) -> bytes:  # type: ignore[override]
+    def render(self, path: str, **kwargs: Any) -> bytes:
         def set_resources(**resources: Any) -> str:
             known = self._resources.setdefault(path, resources)
             if known != resources:
@@ -131,14 +131,14 @@ class TemplateModule(UIModule):
 class _linkify(UIModule):
     """``{% module linkify(text) %}``: :func:`pyfastloop.escape.linkify`."""
 
-    def render(self, text: str, **kwargs: Any) -> str:  # type: ignore[override]
+    def render(self, text: str, **kwargs: Any) -> str:
         return escape.linkify(text, **kwargs)
 
 
 class _xsrf_form_html(UIModule):
     """``{% module xsrf_form_html() %}``: the handler's hidden form field."""
 
-    def render(self) -> str:  # type: ignore[override]
+    def render(self) -> str:
         return self.handler.xsrf_form_html()
 
 
