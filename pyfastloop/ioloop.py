@@ -109,8 +109,17 @@ class IOLoop(Configurable):
 
     # ---- which loop ----
 
+    @typing.overload
     @staticmethod
-    def current(instance: bool = True) -> IOLoop | None:  # type: ignore[return]
+    def current() -> IOLoop: ...
+    @typing.overload
+    @staticmethod
+    def current(instance: typing.Literal[True]) -> IOLoop: ...
+    @typing.overload
+    @staticmethod
+    def current(instance: bool) -> IOLoop | None: ...
+    @staticmethod
+    def current(instance: bool = True) -> IOLoop | None:
         """The IOLoop of this thread.
 
         That of the asyncio loop that runs, ours or not; else of the one that was set
@@ -137,7 +146,7 @@ class IOLoop(Configurable):
     @staticmethod
     def instance() -> IOLoop:
         """The older name of `current`."""
-        return typing.cast(IOLoop, IOLoop.current())
+        return IOLoop.current()
 
     @staticmethod
     def initialized() -> bool:
