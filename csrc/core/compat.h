@@ -116,6 +116,22 @@ FlCompat_NewType(PyObject *meta, PyObject *module, PyType_Spec *spec, PyObject *
 #endif
 }
 
+/* Whether classes can be watched for changes (web/hooks.c). */
+#if PY_VERSION_HEX >= 0x030C0000
+#define FL_TYPE_WATCHERS 1
+#else
+#define FL_TYPE_WATCHERS 0
+
+/* The version tag of a class that has a valid one, else 0; it changes with the class
+ * and its bases. */
+static inline unsigned
+FlCompat_VersionTag(PyTypeObject *type)
+{
+    return PyType_HasFeature(type, Py_TPFLAGS_VALID_VERSION_TAG) ? type->tp_version_tag
+                                                                 : 0;
+}
+#endif
+
 /* Free lists are compiled out where a sanitizer should see every allocation. */
 #if defined(__SANITIZE_ADDRESS__) || defined(FL_NO_FREELISTS)
 #define FL_FREELISTS 0

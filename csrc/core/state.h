@@ -44,6 +44,8 @@
     X(HTTPHeaders)       \
     X(HTTPServerRequest) \
     X(HTTP1Parameters)   \
+    X(HTTP1Connection)   \
+    X(HTTP1ServerConnection) \
     X(HTTPFunctions)
 
 #define FL_WEB_TYPES(X)
@@ -118,7 +120,41 @@
     X(remote_ip)           \
     X(start_request)
 
-#define FL_WEB_NAMES(X)
+#define FL_WEB_NAMES(X)     \
+    X(__dict__)             \
+    X(_cache)               \
+    X(_convert_header_value) \
+    X(_go_on)               \
+    X(_handle_failure)      \
+    X(_log)                 \
+    X(_new_cookie)          \
+    X(_write_cookies)       \
+    X(compute_etag)         \
+    X(decode_argument)      \
+    X(default_router)       \
+    X(disabled)             \
+    X(find_handler)         \
+    X(flush)                \
+    X(get_handler_delegate) \
+    X(get_target_delegate)  \
+    X(initialize)           \
+    X(log_function)         \
+    X(log_request)          \
+    X(matcher)              \
+    X(on_finish)            \
+    X(prepare)              \
+    X(regex)                \
+    X(request_callback)     \
+    X(rules)                \
+    X(set_close_callback)   \
+    X(set_default_headers)  \
+    X(set_header)           \
+    X(settings)             \
+    X(target)               \
+    X(target_kwargs)        \
+    X(transforms)           \
+    X(wildcard_router)      \
+    X(xheaders)
 
 #define FL_NAMES(X)  \
     FL_CORE_NAMES(X) \
@@ -180,7 +216,25 @@
     X(ResponseStartLine)    \
     X(GzipMessageDelegate)  \
     X(InputErrorBase)       \
-    X(call_when_done)
+    X(call_when_done)       \
+    X(responses)            \
+    X(json_encode_module)   \
+    X(convert_odd_value)    \
+    X(sha1)                 \
+    X(sha1_keywords)        \
+    X(web_names)            \
+    X(web_originals)        \
+    X(web_handler)          \
+    X(web_application)      \
+    X(web_router)           \
+    X(web_path_matches)     \
+    X(web_any_matches)      \
+    X(web_server)           \
+    X(web_access_log)       \
+    X(web_server_header)    \
+    X(web_content_type)     \
+    X(web_date)             \
+    X(web_ok)
 
 /* One slot for each well-known header name (proto/tokens.h has at most 64). */
 #define FL_STATE_HEADER_NAMES 64
@@ -203,6 +257,8 @@ typedef struct FlState {
 #define X(field) PyObject *field; /* owned; NULL until first used */
     FL_LAZY(X)
 #undef X
+    uint64_t web_date_second; /* what web_date says */
+    int type_watcher;         /* 0: none yet, -1: none to be had, else its id + 1 */
     const void *http_target; /* borrowed: web's FlHTTP1Target, NULL without web */
     PyObject *header_names[FL_STATE_HEADER_NAMES]; /* owned; NULL until first used */
     struct FlListener *resting; /* borrowed list: listeners without descriptors */

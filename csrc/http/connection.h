@@ -91,6 +91,7 @@ typedef struct FlHTTP1Connection {
     PyObject *close_callback;        /* owned, nullable */
     PyObject *handler;               /* owned, nullable: what web/ made of the request */
     PyObject *request;               /* owned, nullable: web/'s request, until handled */
+    PyObject *match[3];              /* owned, nullable: what web/ found for it */
     PyObject *waiting;               /* owned, nullable: the future being awaited */
     FlHeadBlock *block;              /* owned, nullable */
     fl_chunked *chunked;             /* owned, nullable */

@@ -53,6 +53,9 @@ FlHTTPServerRequest_FromBlock(FlState *st, FlHeadBlock *block, PyObject *connect
     if ((block->head.flags & FL_HEAD_QUERY) != 0 &&
         check_query(st, FlHeadBlock_Span(block, block->head.query)) < 0)
         return NULL;
+    if (block->head.host.len > 0 &&
+        memchr(block->bytes + block->head.host.off, ',', block->head.host.len) != NULL)
+        return FlHTTP_InputError(st, "Multiple host headers not allowed");
     self = PyObject_GC_New(FlHTTPServerRequest, st->HTTPServerRequest_type);
     if (self == NULL)
         return NULL;

@@ -1,36 +1,47 @@
-/* route.h -- from path to handler class without running a regular expression where none is needed.
+/* route.h -- from path to handler class, without a regular expression where none is
+ * needed.
  *
- * A table is compiled from an Application's rules in order. A rule whose pattern is literal text, or literal text with
- * simple groups ([^/]+ .* \d+ \w+ and [a-z0-9_-] sets, named or not), is matched here; any other PathMatches
- * runs its own compiled `re`; any other matcher sends the request to Python. The first rule that matches wins,
- * exactly as in Python: order is never traded for speed.
+ * A table is made of an Application's rules in order. A rule whose pattern is literal
+ * text, or literal text with simple groups (one class of characters, + or *), is
+ * matched here; any other PathMatches runs its own compiled `re`; anything else sends
+ * the request to Python. The first rule that matches wins, exactly as in Python.
  *
- *     "/item/([0-9]+)"  ──►  literal "/item/", group digits+        groups reach the handler url-unescaped
+ *     "/item/([0-9]+)/edit$"  -->  "/item/"  [0-9]+  "/edit"
  *
- * The table remembers the rule list it was made of (same list, same length, same rules, same targets) and is
- * compiled again when that has changed.
+ * Which characters a class has is asked of `re` itself, once for each of the 256 that a
+ * path can hold. A group is only taken over where the text behind it cannot begin with
+ * a character of the group: then greedy matching needs no second try.
  *
- * Layer: web. Threads: none; owned by its Application.
+ * The table remembers the lists, rules, targets and patterns it was made of; where one
+ * is another now, the caller makes a new table.
+ *
+ * Layer: web. Threads: none; owned by its Application's server connections.
  */
 #ifndef FL_WEB_ROUTE_H
 #define FL_WEB_ROUTE_H
 
+#include "http/request.h"
 #include "web/hooks.h"
 
 typedef struct FlRoutes FlRoutes;
 
-typedef struct {
-    PyObject *handler_class; /* borrowed from the table */
-    PyObject *kwargs;        /* borrowed dict or NULL */
-    PyObject *path_args;     /* owned list or NULL */
-    PyObject *path_kwargs;   /* owned dict or NULL */
-} FlRouteMatch;
-
 typedef enum {
     FL_ROUTE_ERROR = -1,
-    FL_ROUTE_NONE = 0, /* no rule matches: 404 */
+    FL_ROUTE_PYTHON = 0, /* no rule, or one this table does not understand */
     FL_ROUTE_FOUND = 1,
-    FL_ROUTE_PYTHON = 2, /* the rules say more than this table understands */
 } FlRouteAnswer;
+
+/* A table of `application` (an instance whose class is original); new reference. */
+FlRoutes *FlRoutes_New(FlState *st, PyObject *application);
+
+/* Whether it still says what the application's rules say. */
+bool FlRoutes_Current(FlRoutes *routes, PyObject *application);
+
+/* The rule for a request. FOUND: match[0] the FlHooks of the class, [1] the keywords of
+ * initialize (dict or NULL), [2] the groups as bytes (tuple, dict or NULL); new
+ * references. escapes, where a regular expression runs */
+FlRouteAnswer FlRoutes_Match(FlRoutes *routes, FlHeadBlock *block, PyObject *match[3]);
+
+int FlRoutes_AddType(PyObject *module, FlState *st);
 
 #endif
