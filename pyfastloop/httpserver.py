@@ -19,7 +19,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from pyfastloop import httputil, iostream, netutil
+from pyfastloop import _core, httputil, iostream, netutil
 from pyfastloop.escape import native_str
 from pyfastloop.http1connection import HTTP1ConnectionParameters, HTTP1ServerConnection
 from pyfastloop.tcpserver import TCPServer
@@ -297,3 +297,6 @@ class _ProxyAdapter(httputil.HTTPMessageDelegate):
         # A handler may have detached the connection, context and all.
         if self.connection.context is not None:
             self.connection.context._unapply_xheaders()
+
+
+_core.set_web_server(HTTPServer)

@@ -48,7 +48,11 @@
     X(HTTP1ServerConnection) \
     X(HTTPFunctions)
 
-#define FL_WEB_TYPES(X)
+#define FL_WEB_TYPES(X) \
+    X(Hooks)            \
+    X(Routes)           \
+    X(RequestHandler)   \
+    X(WebFunctions)
 
 #define FL_TYPES(X)  \
     FL_CORE_TYPES(X) \
@@ -122,7 +126,16 @@
 
 #define FL_WEB_NAMES(X)     \
     X(__dict__)             \
+    X(_break_cycles)        \
+    X(_c_routes)            \
     X(_cache)               \
+    X(_clear_representation_headers) \
+    X(_complete_head)       \
+    X(_complete_head_by_name) \
+    X(check_etag_header)    \
+    X(clear)                \
+    X(hexdigest)            \
+    X(set_etag_header)      \
     X(_convert_header_value) \
     X(_go_on)               \
     X(_handle_failure)      \
@@ -234,6 +247,9 @@
     X(web_server_header)    \
     X(web_content_type)     \
     X(web_date)             \
+    X(web_application_hooks) \
+    X(web_router_hooks)     \
+    X(web_report)           \
     X(web_ok)
 
 /* One slot for each well-known header name (proto/tokens.h has at most 64). */

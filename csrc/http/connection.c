@@ -551,6 +551,7 @@ static PyGetSetDef conn_getset[] = {
      PyDoc_STR("What the server knows of the peer: remote_ip, protocol."), NULL},
     {"trailers", get_trailers, NULL,
      PyDoc_STR("Trailer fields of a chunked message that was read, or None."), NULL},
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -705,6 +705,11 @@ static PyMemberDef headers_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
+static PyGetSetDef headers_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyType_Slot headers_slots[] = {
     {Py_tp_doc, "A header map: case-insensitive names, several values a name.\n\n"
                 "Reading joins the values of a name with a comma; add and get_list\n"
@@ -721,6 +726,7 @@ static PyType_Slot headers_slots[] = {
     {Py_tp_richcompare, headers_compare},
     {Py_tp_methods, headers_methods},
     {Py_tp_members, headers_members},
+    {Py_tp_getset, headers_getset},
     {Py_mp_length, headers_length},
     {Py_mp_subscript, headers_getitem},
     {Py_mp_ass_subscript, headers_setitem},

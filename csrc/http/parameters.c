@@ -193,6 +193,7 @@ static PyGetSetDef params_getset[] = {
     SECONDS(write_timeout, "Seconds without progress of an answer."),
     SECONDS(half_closed_timeout, "Seconds for an answer after the peer's FIN."),
     SECONDS(rate_grace, "Seconds before min_body_rate is looked at."),
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 #undef INT

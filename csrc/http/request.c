@@ -871,6 +871,7 @@ static PyGetSetDef request_getset[] = {
      (void *)&request_fields[FIELD_cookies]},
     {"_start_time", get_start_time, set_start_time, NULL, NULL},
     {"_finish_time", get_finish_time, NULL, NULL, NULL},
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 #undef FIELDS

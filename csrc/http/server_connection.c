@@ -707,6 +707,11 @@ static PyMethodDef server_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyGetSetDef server_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyType_Slot server_slots[] = {
     {Py_tp_doc, "An HTTP/1 connection of a server: exchanges, one after the other."},
     {Py_tp_new, server_new},
@@ -716,6 +721,7 @@ static PyType_Slot server_slots[] = {
     {Py_tp_clear, server_clear},
     {Py_tp_methods, server_methods},
     {Py_tp_members, server_members},
+    {Py_tp_getset, server_getset},
     {0, NULL},
 };
 

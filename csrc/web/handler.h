@@ -1,16 +1,16 @@
-/* handler.h -- what every RequestHandler carries, and the sequence every request runs through.
+/* handler.h -- what every RequestHandler carries, and the sequence requests run through.
  *
- * FlRequestHandler is the C base of pyfastloop.web.RequestHandler. The fields that each request touches are C members, visible
- * as the attributes that programs know (`_headers`, `_status_code`, `_write_buffer`, `_finished` …); everything else
- * goes to the instance's dict, which most requests never need.
+ * FlRequestHandler is the C base of pyfastloop.web.RequestHandler. The fields that every
+ * request touches are C members, visible as the attributes programs know (`_headers`,
+ * `_status_code`, `_write_buffer`, `_finished` ...); everything else goes to the
+ * instance's dict, which most requests never need.
  *
- * The sequence (DESIGN "How a request runs"), with the hooks asked again after each arrow:
+ *   allocate -> clear -> set_default_headers -> initialize -> prepare -> the method
+ *      -> finish (ETag, 304, one block to the connection) -> log -> on_finish
  *
- *   allocate ──► clear ──► set_default_headers ──► initialize ──► method known? ──► decode path args ──► XSRF?
- *      ──► prepare ──► the user's method ──► finish (ETag, 304) ──► one block to the connection ──► log ──► on_finish
- *
- * Whatever returns an awaitable hands the rest of the sequence to the request's Task; the sequence itself is a
- * small state number in the handler and goes on from there.
+ * An original hook is run in C or not at all, another one is called; the bits are asked
+ * again after everything that ran user code (hooks.h). Whatever returns an awaitable
+ * hands the rest of the request to `_go_on`, a coroutine that the request's task runs.
  *
  * Layer: web. Threads: none; owned by one loop.
  */
@@ -18,28 +18,37 @@
 #define FL_WEB_HANDLER_H
 
 #include "http/connection.h"
-#include "web/route.h"
+#include "web/hooks.h"
 
 typedef struct {
-    PyObject_HEAD
-    FlState *st; /* borrowed */
-    PyObject *dict, *weakrefs;
-    PyObject *application, *request; /* owned */
-    PyObject *headers;               /* owned FlHTTPHeaders: `_headers` */
-    PyObject *reason;                /* owned str: `_reason` */
-    PyObject *write_buffer;          /* owned list, or NULL: empty and not asked for */
-    PyObject *first_chunk;           /* owned bytes: the only chunk while write_buffer is NULL */
-    PyObject *transforms;            /* owned list or None */
+    PyObject_HEAD FlState *st; /* borrowed */
+    PyObject *dict, *weakrefs; /* owned */
+    PyObject *application, *request;
+    PyObject *headers; /* `_headers`; all of these owned, NULL: not set */
+    PyObject *reason;
+    PyObject *buffer; /* `_write_buffer` as a list, or NULL: `chunk` is all there is */
+    PyObject *chunk;  /* bytes or NULL */
+    PyObject *transforms;
     PyObject *path_args, *path_kwargs;
-    PyObject *prepared_future; /* `_prepared_future` */
-    PyObject *new_cookies;     /* `_new_cookie` */
-    FlHooks *hooks;            /* borrowed from the state's table */
+    PyObject *prepared_future;
+    FlHooks *hooks; /* owned; NULL: call everything by name */
     int status;
-    bool headers_written, finished, auto_finish, logged;
-    uint8_t step; /* where the sequence stands */
+    bool headers_written, finished, auto_finish;
 } FlRequestHandler;
 
-int
-FlRequestHandler_AddType(PyObject *module, FlState *st);
+/* Whether C may run its own form of a hook now: original on the class and not set on the
+ * instance. */
+bool FlRequestHandler_Original(FlRequestHandler *self, int hook);
+
+/* clear(); 0 or -1. escapes where set_default_headers is not the original */
+int FlRequestHandler_Clear(FlRequestHandler *self);
+
+/* finish() without its future; 0 or -1. escapes */
+int FlRequestHandler_Finish(FlRequestHandler *self, PyObject *chunk);
+
+/* Whether Application.log_request is the original (execute.c). */
+bool FlWeb_LogOriginal(FlState *st);
+
+int FlRequestHandler_AddType(PyObject *module, FlState *st);
 
 #endif

@@ -5,8 +5,11 @@ here are the names a program imports, those of ``tornado.web`` 6.6 and
 ``asynchronous`` of Tornado 3 and 4.
 """
 
-from pyfastloop.routing import URLSpec
-from pyfastloop.web.application import Application
+from pyfastloop import _core
+from pyfastloop.log import access_log
+from pyfastloop.routing import AnyMatches, PathMatches, URLSpec
+from pyfastloop.web.application import Application, _ApplicationRouter
+from pyfastloop.web.base import SERVER_NAME
 from pyfastloop.web.decorators import (
     addslash,
     asynchronous,
@@ -36,6 +39,16 @@ from pyfastloop.web.transforms import GZipContentEncoding, OutputTransform
 from pyfastloop.web.ui_modules import TemplateModule, UIModule
 
 url = URLSpec
+
+_core.set_web(
+    handler=RequestHandler,
+    application=Application,
+    router=_ApplicationRouter,
+    path_matches=PathMatches,
+    any_matches=AnyMatches,
+    access_log=access_log,
+    server_header=SERVER_NAME,
+)
 
 __all__ = [
     "DEFAULT_SIGNED_VALUE_MIN_VERSION",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyfastloop
 from pyfastloop import httputil
+from pyfastloop._core import RequestHandlerBase
 
 if TYPE_CHECKING:
     from pyfastloop.web.application import Application
@@ -39,7 +40,7 @@ def connection_of(request: httputil.HTTPServerRequest) -> Any:
     return connection
 
 
-class HandlerState:
+class HandlerState(RequestHandlerBase):
     """The attributes of a handler; ``RequestHandler`` gives them their values."""
 
     SUPPORTED_METHODS: ClassVar[tuple[str, ...]]

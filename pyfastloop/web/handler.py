@@ -153,25 +153,42 @@ class RequestHandler(
     async def _execute(
         self, transforms: list[OutputTransform], *args: bytes, **kwargs: bytes
     ) -> None:
-        """Runs the request: checks, prepare, the method, finish."""
+        """Runs the request: checks, prepare, the method, finish.
+
+        C runs a request of an unchanged class by itself, as far as it goes without
+        waiting; this is what it is an abbreviation of.
+        """
         self._transforms = transforms
         try:
             self._begin(args, kwargs)
             result = self.prepare()
-            if result is not None:
-                await result
+        except asyncio.CancelledError as error:
             self._tell_prepared()
-            if self._finished:
-                return
-            if self._stream_request_body:
-                request: Any = self.request
-                try:
-                    await request._body_future
-                except StreamClosedError:
-                    return
-            result = self._method()(*self.path_args, **self.path_kwargs)
+            self._handle_failure(error)
+            raise
+        except Exception as error:
+            self._tell_prepared()
+            self._handle_failure(error)
+        else:
+            await self._go_on(result, False)
+
+    async def _go_on(self, result: Awaitable[None] | None, called: bool) -> None:
+        """The rest of a request, from what ``prepare`` gave, or (``called``) the method."""
+        try:
             if result is not None:
                 await result
+            if not called:
+                self._tell_prepared()
+                if self._finished:
+                    return
+                if self._stream_request_body:
+                    try:
+                        await self.request._body_future  # type: ignore[attr-defined]
+                    except StreamClosedError:
+                        return
+                result = self._method()(*self.path_args, **self.path_kwargs)
+                if result is not None:
+                    await result
             if self._auto_finish and not self._finished:
                 self.finish()
         except asyncio.CancelledError as error:

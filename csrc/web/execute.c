@@ -1,0 +1,718 @@
+/* execute.c -- a request's way through an unchanged Application, without leaving C.
+ *
+ * execute_target is asked for each request of each server (connection.h). It takes the
+ * request when server, application, routers and their classes are what they were born
+ * as, and a route of the table matches; else the delegates of Python get it, whose work
+ * this file abbreviates: HTTPServer.start_request, _RoutingDelegate, find_handler,
+ * _HandlerDelegate.execute, RequestHandler.__init__ and _execute.
+ *
+ * Layer: web. Threads: none; owned by one loop.
+ */
+#include "web/handler.h"
+
+#include <string.h>
+
+#include "core/task.h"
+#include "web/route.h"
+
+/* ---- what Python handed in ---- */
+
+/* _core.set_web(handler=..., application=..., ...): the classes, once they are made. */
+static PyObject *
+set_web(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"handler",     "application", "router",        "path_matches",
+                            "any_matches", "access_log",  "server_header", NULL};
+    FlState *st = FlState_OfModule(module);
+    PyObject *handler, *application, *router, *path, *any, *log, *header;
+    PyObject *originals;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOU:set_web", names, &handler,
+                                     &application, &router, &path, &any, &log, &header))
+        return NULL;
+    originals = PyTuple_New(FL_HOOK_COUNT);
+    if (originals == NULL)
+        return NULL;
+    Py_XSETREF(st->web_names, PyTuple_New(FL_HOOK_COUNT));
+#define X(name)                                                                \
+    {                                                                          \
+        PyObject *text = PyUnicode_InternFromString(#name);                    \
+        PyObject *found = text == NULL ? NULL : PyObject_GetAttr(handler, text); \
+                                                                               \
+        if (found == NULL) {                                                   \
+            Py_XDECREF(text);                                                  \
+            Py_DECREF(originals);                                              \
+            return NULL;                                                       \
+        }                                                                      \
+        PyTuple_SET_ITEM(st->web_names, FL_HOOK_##name, text);                 \
+        PyTuple_SET_ITEM(originals, FL_HOOK_##name, found);                    \
+    }
+    FL_HANDLER_HOOKS(X)
+#undef X
+    Py_XSETREF(st->web_originals, originals);
+    Py_XSETREF(st->web_handler, Py_NewRef(handler));
+    Py_XSETREF(st->web_application, Py_NewRef(application));
+    Py_XSETREF(st->web_router, Py_NewRef(router));
+    Py_XSETREF(st->web_path_matches, Py_NewRef(path));
+    Py_XSETREF(st->web_any_matches, Py_NewRef(any));
+    Py_XSETREF(st->web_access_log, Py_NewRef(log));
+    Py_XSETREF(st->web_server_header, Py_NewRef(header));
+    Py_RETURN_NONE;
+}
+
+/* The hooks of one plain class: names and what they are now. */
+static FlHooks *
+plain_hooks(FlState *st, PyObject *type, const char *const *names, Py_ssize_t count)
+{
+    PyObject *keys = PyTuple_New(count), *values = PyTuple_New(count);
+    FlHooks *hooks = NULL;
+
+    for (Py_ssize_t i = 0; keys != NULL && values != NULL && i < count; i++) {
+        PyObject *key = PyUnicode_InternFromString(names[i]);
+        PyObject *value = key == NULL ? NULL : PyObject_GetAttr(type, key);
+
+        if (value == NULL) {
+            Py_XDECREF(key);
+            goto done;
+        }
+        PyTuple_SET_ITEM(keys, i, key);
+        PyTuple_SET_ITEM(values, i, value);
+    }
+    if (keys != NULL && values != NULL)
+        hooks = FlHooks_New(st, (PyTypeObject *)type, keys, values);
+done:
+    Py_XDECREF(keys);
+    Py_XDECREF(values);
+    return hooks;
+}
+
+static PyObject *
+set_web_server(PyObject *module, PyObject *type)
+{
+    static const char *const names[] = {"start_request"};
+    FlState *st = FlState_OfModule(module);
+    FlHooks *hooks = plain_hooks(st, type, names, Py_ARRAY_LENGTH(names));
+
+    if (hooks == NULL)
+        return NULL;
+    Py_XSETREF(st->web_server, (PyObject *)hooks);
+    Py_RETURN_NONE;
+}
+
+static FlHooks *
+application_hooks(FlState *st)
+{
+    static const char *const names[] = {"log_request",          "start_request",
+                                        "find_handler",         "__call__",
+                                        "get_handler_delegate", "__getattribute__"};
+
+    if (st->web_application_hooks == NULL)
+        st->web_application_hooks = (PyObject *)plain_hooks(
+            st, st->web_application, names, Py_ARRAY_LENGTH(names));
+    return (FlHooks *)st->web_application_hooks;
+}
+
+static FlHooks *
+router_hooks(FlState *st)
+{
+    static const char *const names[] = {"find_handler", "start_request",
+                                        "get_target_delegate", "__getattribute__"};
+
+    if (st->web_router_hooks == NULL)
+        st->web_router_hooks = (PyObject *)plain_hooks(st, st->web_router, names,
+                                                       Py_ARRAY_LENGTH(names));
+    return (FlHooks *)st->web_router_hooks;
+}
+
+bool
+FlWeb_LogOriginal(FlState *st)
+{
+    FlHooks *hooks = application_hooks(st);
+
+    if (hooks == NULL || FlHooks_Verify(hooks) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    return (hooks->replaced & 1) == 0;
+}
+
+/* ---- is everything between the socket and the handler original? ---- */
+
+/* Whether a plain object of exactly this class has none of the hooks set on itself. */
+static bool
+instance_plain(PyObject *object, FlHooks *hooks)
+{
+    PyObject *dict;
+    bool plain = true;
+
+    if (!Py_IS_TYPE(object, hooks->type) || FlHooks_Verify(hooks) < 0 ||
+        hooks->replaced != 0)
+        return false;
+    dict = PyObject_GenericGetDict(object, NULL);
+    if (dict == NULL)
+        return false;
+    for (Py_ssize_t i = 0; plain && i < hooks->count; i++) {
+        if (PyDict_GetItemWithError(dict, PyTuple_GET_ITEM(hooks->names, i)) != NULL)
+            plain = false;
+    }
+    Py_DECREF(dict);
+    return plain && !PyErr_Occurred();
+}
+
+static bool
+attribute_is_true(PyObject *object, PyObject *name)
+{
+    PyObject *value;
+    int is;
+
+    if (PyObject_GetOptionalAttr(object, name, &value) <= 0)
+        return true;
+    is = PyObject_IsTrue(value);
+    Py_DECREF(value);
+    return is != 0;
+}
+
+/* The application behind a server that only hands on; new reference, or NULL. */
+static PyObject *
+plain_application(FlState *st, PyObject *server)
+{
+    PyObject *application = NULL;
+
+    if (st->web_server == NULL || st->web_handler == NULL)
+        return NULL;
+    if (!instance_plain(server, (FlHooks *)st->web_server) ||
+        attribute_is_true(server, st->str_xheaders))
+        return NULL;
+    if (PyObject_GetOptionalAttr(server, st->str_request_callback, &application) <= 0)
+        return NULL;
+    if (application_hooks(st) == NULL ||
+        !instance_plain(application, application_hooks(st)))
+        Py_CLEAR(application);
+    return application;
+}
+
+/* Settings under which a request does more than C does. */
+static bool
+settings_plain(FlState *st, PyObject *application)
+{
+    static const char *const names[] = {"compiled_template_cache", "static_hash_cache"};
+    PyObject *settings;
+    bool plain = true;
+
+    if (PyObject_GetOptionalAttr(application, st->str_settings, &settings) <= 0)
+        return false;
+    if (!PyDict_Check(settings))
+        plain = false;
+    for (size_t i = 0; plain && PyDict_GET_SIZE(settings) > 0 &&
+                       i < Py_ARRAY_LENGTH(names);
+         i++) {
+        PyObject *value = PyDict_GetItemString(settings, names[i]);
+
+        if (value != NULL && PyObject_IsTrue(value) != 1)
+            plain = false;
+    }
+    Py_DECREF(settings);
+    return plain;
+}
+
+static bool
+routers_plain(FlState *st, PyObject *application)
+{
+    PyObject *names[] = {st->str_default_router, st->str_wildcard_router};
+    FlHooks *hooks = router_hooks(st);
+    bool plain = hooks != NULL;
+
+    for (size_t i = 0; plain && i < Py_ARRAY_LENGTH(names); i++) {
+        PyObject *router;
+
+        if (PyObject_GetOptionalAttr(application, names[i], &router) <= 0)
+            return false;
+        plain = instance_plain(router, hooks);
+        Py_DECREF(router);
+    }
+    return plain;
+}
+
+/* The table of an application's routes, made anew where it is out of date; borrowed from
+ * the application's dict. */
+static FlRoutes *
+routes_of(FlState *st, PyObject *application)
+{
+    PyObject *dict = PyObject_GenericGetDict(application, NULL);
+    PyObject *routes;
+
+    if (dict == NULL)
+        return NULL;
+    routes = PyDict_GetItemWithError(dict, st->str__c_routes);
+    if (routes == NULL || !Py_IS_TYPE(routes, st->Routes_type) ||
+        !FlRoutes_Current((FlRoutes *)routes, application)) {
+        routes = PyErr_Occurred() ? NULL : (PyObject *)FlRoutes_New(st, application);
+        if (routes != NULL && PyDict_SetItem(dict, st->str__c_routes, routes) < 0)
+            Py_CLEAR(routes);
+        Py_XDECREF(routes); /* the dict has it */
+    }
+    Py_DECREF(dict);
+    return (FlRoutes *)routes;
+}
+
+/* ---- the sequence ---- */
+
+/* What must be original for C to run a handler at all. */
+#define SEQUENCE                                                                    \
+    (FL_HOOK_BIT(__new__) | FL_HOOK_BIT(__getattribute__) | FL_HOOK_BIT(__setattr__) | \
+     FL_HOOK_BIT(_begin) | FL_HOOK_BIT(_method) | FL_HOOK_BIT(_tell_prepared) |       \
+     FL_HOOK_BIT(_handle_failure) | FL_HOOK_BIT(_stream_request_body) |               \
+     FL_HOOK_BIT(_check_cross_origin) | FL_HOOK_BIT(__init__) | FL_HOOK_BIT(_execute) | \
+     FL_HOOK_BIT(SUPPORTED_METHODS))
+
+static int
+web_head(FlHTTP1Connection *conn)
+{
+    FlState *st = conn->st;
+    PyObject *server = Py_NewRef(conn->server->delegate);
+    PyObject *application = plain_application(st, server);
+    FlRouteAnswer answer = FL_ROUTE_PYTHON;
+    PyObject *match[3] = {NULL, NULL, NULL};
+    FlHooks *hooks;
+    FlRoutes *routes;
+
+    Py_DECREF(server);
+    if (application == NULL || conn->params->decompress ||
+        conn->block->head.method == FL_METHOD_OTHER ||
+        conn->block->head.method > FL_METHOD_OPTIONS ||
+        !routers_plain(st, application) || !settings_plain(st, application))
+        goto done;
+    routes = routes_of(st, application);
+    if (routes == NULL)
+        goto done;
+    Py_INCREF(routes);
+    answer = FlRoutes_Match(routes, conn->block, match);
+    Py_DECREF(routes);
+    if (answer != FL_ROUTE_FOUND)
+        goto done;
+    hooks = (FlHooks *)match[0];
+    if (FlHooks_Verify(hooks) < 0) {
+        answer = FL_ROUTE_ERROR;
+    } else if ((hooks->replaced & SEQUENCE) != 0 ||
+               hooks->methods[conn->block->head.method] == NULL) {
+        answer = FL_ROUTE_PYTHON;
+    } else {
+        conn->request =
+            FlHTTPServerRequest_FromBlock(st, conn->block, (PyObject *)conn,
+                                          (PyObject *)conn->server, FlLoop_Now(conn->loop));
+        if (conn->request == NULL)
+            answer = FL_ROUTE_ERROR;
+    }
+done:
+    if (answer == FL_ROUTE_FOUND) {
+        for (int i = 0; i < 3; i++)
+            Py_XSETREF(conn->match[i], match[i]);
+        Py_XSETREF(conn->handler, application); /* until there is a handler */
+        return 1;
+    }
+    for (int i = 0; i < 3; i++)
+        Py_XDECREF(match[i]);
+    Py_XDECREF(application);
+    if (answer == FL_ROUTE_ERROR)
+        return -1;
+    if (PyErr_Occurred()) /* looking at odd objects: Python's way tells it better */
+        PyErr_Clear();
+    return 0;
+}
+
+/* Calls a method by name; *result new reference. 0 or -1. */
+static int
+call_method(FlRequestHandler *self, PyObject *name, PyObject **result)
+{
+    *result = PyObject_CallMethodNoArgs((PyObject *)self, name);
+    return *result == NULL ? -1 : 0;
+}
+
+/* RequestHandler.__init__ for an instance as tp_new made it. */
+static int
+init_handler(FlRequestHandler *self, PyObject *kwargs)
+{
+    PyObject *method, *done;
+
+    if (FlRequestHandler_Original(self, FL_HOOK_clear)) {
+        if (FlRequestHandler_Clear(self) < 0)
+            return -1;
+    } else if (call_method(self, self->st->str_clear, &done) < 0) {
+        return -1;
+    } else {
+        Py_DECREF(done);
+    }
+    if (FlRequestHandler_Original(self, FL_HOOK_initialize) && kwargs == NULL)
+        return 0;
+    method = PyObject_GetAttr((PyObject *)self, self->st->str_initialize);
+    done = method == NULL ? NULL
+                          : PyObject_Call(method, self->st->empty_tuple, kwargs);
+    Py_XDECREF(method);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static PyObject *
+new_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request)
+{
+    FlHooks *hooks = (FlHooks *)conn->match[0];
+    FlRequestHandler *self = (FlRequestHandler *)hooks->type->tp_alloc(hooks->type, 0);
+    PyObject *kwargs = Py_XNewRef(conn->match[1]);
+    int err = -1;
+
+    if (self != NULL) {
+        self->st = conn->st;
+        self->status = 200;
+        self->auto_finish = true;
+        self->hooks = (FlHooks *)Py_NewRef(hooks);
+        self->application = Py_NewRef(application);
+        self->request = Py_NewRef(request);
+        self->path_args = PyList_New(0);
+        self->path_kwargs = PyDict_New();
+        Py_XSETREF(conn->handler, Py_NewRef((PyObject *)self));
+        if (self->path_args != NULL && self->path_kwargs != NULL)
+            err = init_handler(self, kwargs);
+    }
+    Py_XDECREF(kwargs);
+    if (err < 0)
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+/* One group of the path as decode_argument gives it. New reference. */
+static PyObject *
+decoded(FlRequestHandler *self, PyObject *raw, PyObject *name)
+{
+    FlState *st = self->st;
+
+    if (raw == Py_None)
+        return Py_NewRef(raw);
+    if (FlRequestHandler_Original(self, FL_HOOK_decode_argument)) {
+        PyObject *text = PyUnicode_DecodeUTF8(PyBytes_AS_STRING(raw),
+                                              PyBytes_GET_SIZE(raw), NULL);
+
+        if (text != NULL || !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
+            return text;
+        PyErr_Clear(); /* the original says it better */
+    }
+    if (name == NULL)
+        return PyObject_CallMethodOneArg((PyObject *)self, st->str_decode_argument, raw);
+    {
+        PyObject *method = PyObject_GetAttr((PyObject *)self, st->str_decode_argument);
+        PyObject *args = PyTuple_Pack(1, raw), *kwargs = Py_BuildValue("{s:O}", "name",
+                                                                       name);
+        PyObject *text = method == NULL || args == NULL || kwargs == NULL
+                             ? NULL
+                             : PyObject_Call(method, args, kwargs);
+
+        Py_XDECREF(method);
+        Py_XDECREF(args);
+        Py_XDECREF(kwargs);
+        return text;
+    }
+}
+
+static int
+decode_path(FlRequestHandler *self, PyObject *groups)
+{
+    PyObject *name, *raw, *text;
+    Py_ssize_t at = 0;
+    int err;
+
+    if (groups == NULL)
+        return 0;
+    if (PyTuple_Check(groups)) {
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(groups); i++) {
+            text = decoded(self, PyTuple_GET_ITEM(groups, i), NULL);
+            err = text == NULL ? -1 : PyList_Append(self->path_args, text);
+            Py_XDECREF(text);
+            if (err < 0)
+                return -1;
+        }
+        return 0;
+    }
+    while (PyDict_Next(groups, &at, &name, &raw)) {
+        text = decoded(self, raw, name);
+        err = text == NULL ? -1 : PyDict_SetItem(self->path_kwargs, name, text);
+        Py_XDECREF(text);
+        if (err < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* XSRF and origin checks, where the application asks for them and the method may change
+ * something: Python does them. */
+static int
+check_forgery(FlRequestHandler *self, int method)
+{
+    static const char *const settings[] = {"xsrf_cookies", "cross_origin_protection"};
+    PyObject *dict = NULL, *begin, *done;
+    bool wanted = false;
+
+    if (method == FL_METHOD_GET || method == FL_METHOD_HEAD ||
+        method == FL_METHOD_OPTIONS)
+        return 0;
+    dict = PyObject_GetAttr((PyObject *)self, self->st->str_settings);
+    if (dict == NULL)
+        return -1;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(settings); i++) {
+        PyObject *value =
+            PyDict_Check(dict) ? PyDict_GetItemString(dict, settings[i]) : Py_True;
+
+        if (value != NULL && PyObject_IsTrue(value) != 0)
+            wanted = true;
+    }
+    Py_DECREF(dict);
+    if (!wanted)
+        return 0;
+    begin = PyObject_GetAttrString((PyObject *)self, "_check_forgery");
+    done = begin == NULL ? NULL : PyObject_CallNoArgs(begin);
+    Py_XDECREF(begin);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* The user's method with the groups of the path. New reference. */
+static PyObject *
+call_user(FlRequestHandler *self, int method)
+{
+    static const char *const names[FL_HOOK_METHODS] = {
+        NULL, "get", "head", "post", "put", "delete", "patch", "options"};
+    FlHooks *hooks = self->hooks;
+    PyObject *function = NULL, *result;
+    bool own = self->dict != NULL && PyDict_GET_SIZE(self->dict) > 0;
+
+    if (FlHooks_Verify(hooks) < 0)
+        return NULL;
+    if (!own && Py_IS_TYPE(self, hooks->type))
+        function = Py_XNewRef(hooks->methods[method]);
+    if (function != NULL && PyDict_CheckExact(self->path_kwargs) &&
+        PyDict_GET_SIZE(self->path_kwargs) == 0 && PyList_CheckExact(self->path_args) &&
+        PyList_GET_SIZE(self->path_args) < 4) {
+        PyObject *args[5];
+        Py_ssize_t n = PyList_GET_SIZE(self->path_args);
+
+        args[0] = (PyObject *)self;
+        for (Py_ssize_t i = 0; i < n; i++)
+            args[i + 1] = Py_NewRef(PyList_GET_ITEM(self->path_args, i));
+        result = PyObject_Vectorcall(function, args, (size_t)n + 1, NULL);
+        for (Py_ssize_t i = 0; i < n; i++)
+            Py_DECREF(args[i + 1]);
+        Py_DECREF(function);
+        return result;
+    }
+    Py_XDECREF(function);
+    {
+        PyObject *bound = PyObject_GetAttrString((PyObject *)self, names[method]);
+        PyObject *args = PySequence_Tuple(self->path_args);
+
+        result = bound == NULL || args == NULL
+                     ? NULL
+                     : PyObject_Call(bound, args, self->path_kwargs);
+        Py_XDECREF(bound);
+        Py_XDECREF(args);
+    }
+    return result;
+}
+
+/* What came of the sequence so far. */
+typedef enum { RUN_FAILED = -1, RUN_DONE = 0, RUN_AWAIT = 1 } run_answer;
+
+/* _execute, up to the first awaitable: *awaited (new reference) and whether the method
+ * was called already. */
+static run_answer
+run_sequence(FlRequestHandler *self, int method, PyObject *groups, PyObject **awaited,
+             bool *called)
+{
+    PyObject *result;
+
+    *called = false;
+    if (decode_path(self, groups) < 0 || check_forgery(self, method) < 0)
+        return RUN_FAILED;
+    if (!FlRequestHandler_Original(self, FL_HOOK_prepare)) {
+        if (call_method(self, self->st->str_prepare, &result) < 0)
+            return RUN_FAILED;
+        if (result != Py_None) {
+            *awaited = result;
+            return RUN_AWAIT;
+        }
+        Py_DECREF(result);
+    }
+    if (self->finished)
+        return RUN_DONE;
+    result = call_user(self, method);
+    if (result == NULL)
+        return RUN_FAILED;
+    if (result != Py_None) {
+        *awaited = result;
+        *called = true;
+        return RUN_AWAIT;
+    }
+    Py_DECREF(result);
+    if (!self->auto_finish || self->finished)
+        return RUN_DONE;
+    if (FlRequestHandler_Original(self, FL_HOOK_finish))
+        return FlRequestHandler_Finish(self, NULL) < 0 ? RUN_FAILED : RUN_DONE;
+    if (call_method(self, self->st->str_finish, &result) < 0)
+        return RUN_FAILED;
+    Py_DECREF(result);
+    return RUN_DONE;
+}
+
+/* The current exception ends the request: 0, or -1 when it goes on (fatal, cancelled). */
+static int
+handle_failure(FlRequestHandler *self)
+{
+    PyObject *error, *done;
+    bool passes;
+
+    if (FlError_IsFatal())
+        return -1;
+    error = PyErr_GetRaisedException();
+    passes = PyErr_GivenExceptionMatches(error, self->st->CancelledError);
+    done = PyObject_CallMethodOneArg((PyObject *)self, self->st->str__handle_failure,
+                                     error);
+    if (done == NULL) {
+        Py_DECREF(error);
+        return -1;
+    }
+    Py_DECREF(done);
+    if (!passes) {
+        /* Its traceback refers to frames that refer to the handler. */
+        PyException_SetTraceback(error, Py_None);
+        Py_DECREF(error);
+        return 0;
+    }
+    PyErr_SetRaisedException(error);
+    return -1;
+}
+
+/* Hands the rest to the task: the coroutine _go_on. 0 or -1. */
+static int
+go_on_in_task(FlRequestHandler *self, PyObject *task, PyObject *awaited, bool called)
+{
+    PyObject *coroutine = PyObject_CallMethodObjArgs(
+        (PyObject *)self, self->st->str__go_on, awaited, called ? Py_True : Py_False,
+        NULL);
+    PyObject *report, *done;
+    int err;
+
+    if (coroutine == NULL)
+        return -1;
+    err = FlTask_Adopt(task, coroutine);
+    Py_DECREF(coroutine);
+    if (err < 0)
+        return -1;
+    report = FlState_Lazy(self->st, &self->st->web_report, "pyfastloop.web.application",
+                          "_report");
+    if (report == NULL)
+        return -1;
+    if (FlFuture_Done(task) && FlFuture_Exception(task) == NULL)
+        return 0;
+    done = PyObject_CallMethodOneArg(task, self->st->str_add_done_callback, report);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* Everything from the whole request to its answer, inside the task. */
+static int
+run_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request,
+            PyObject *task)
+{
+    int method = conn->block->head.method;
+    PyObject *awaited = NULL, *previous, *groups;
+    FlRequestHandler *self;
+    run_answer answer;
+    bool called = false;
+    int err = 0;
+
+    if (FlTask_Enter(task, &previous) < 0)
+        return -1;
+    self = (FlRequestHandler *)new_handler(conn, application, request);
+    if (self == NULL) {
+        FlTask_Leave(task, previous);
+        return -1;
+    }
+    groups = Py_XNewRef(conn->match[2]);
+    answer = run_sequence(self, method, groups, &awaited, &called);
+    Py_XDECREF(groups);
+    if (answer == RUN_FAILED)
+        err = handle_failure(self);
+    FlTask_Leave(task, previous);
+    if (err == 0 && answer == RUN_AWAIT)
+        err = go_on_in_task(self, task, awaited, called);
+    Py_XDECREF(awaited);
+    Py_DECREF(self);
+    return err;
+}
+
+static int
+web_whole(FlHTTP1Connection *conn)
+{
+    PyObject *request = conn->request, *application = conn->handler, *task;
+    FlHTTPServerRequest *r = (FlHTTPServerRequest *)request;
+    int err;
+
+    conn->request = NULL;
+    conn->handler = NULL;
+    if (request == NULL || application == NULL) {
+        Py_XDECREF(request);
+        Py_XDECREF(application);
+        return 0;
+    }
+    Py_INCREF(conn);
+    if (conn->body != NULL) {
+        Py_XSETREF(r->body, conn->body);
+        conn->body = NULL;
+    }
+    err = FlHTTPServerRequest_ParseBody(r);
+    task = err < 0 ? NULL : FlTask_NewBare(conn->st, conn->loop, NULL);
+    if (task == NULL)
+        err = -1;
+    else
+        err = run_handler(conn, application, request, task);
+    if (task != NULL && err == 0 && !FlFuture_Done(task) &&
+        ((FlTask *)task)->coro == NULL && ((FlTask *)task)->waiting == NULL)
+        err = FlTask_Finish(task, Py_None);
+    Py_XDECREF(task);
+    Py_DECREF(application);
+    Py_DECREF(request);
+    Py_DECREF(conn);
+    return err;
+}
+
+static void
+web_gone(FlHTTP1Connection *conn)
+{
+    FlRequestHandler *handler = (FlRequestHandler *)conn->handler;
+    PyObject *done;
+
+    if (handler == NULL || !PyObject_TypeCheck(handler, conn->st->RequestHandler_type))
+        return;
+    if (FlRequestHandler_Original(handler, FL_HOOK_on_connection_close))
+        return;
+    Py_INCREF(handler);
+    done = PyObject_CallMethodNoArgs((PyObject *)handler,
+                                     conn->st->str_on_connection_close);
+    if (done == NULL)
+        FlHTTP_LogUncaught(conn->loop);
+    Py_XDECREF(done);
+    Py_DECREF(handler);
+}
+
+static const FlHTTP1Target execute_target = {web_head, web_whole, web_gone};
+
+static PyMethodDef web_functions[] = {
+    {"set_web", (PyCFunction)(void (*)(void))set_web, METH_VARARGS | METH_KEYWORDS,
+     NULL},
+    {"set_web_server", set_web_server, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+int
+FlWebFunctions_AddType(PyObject *module, FlState *st)
+{
+    st->http_target = &execute_target;
+    return PyModule_AddFunctions(module, web_functions);
+}

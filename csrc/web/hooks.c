@@ -1,0 +1,184 @@
+/* hooks.c -- is this method still the original?
+ *
+ * Layer: web. Threads: none; see hooks.h for the epoch.
+ */
+#include "web/hooks.h"
+
+/* Moved by every change of a watched class. One of the two mutable statics of the
+ * project: type watchers get no argument of their own, and it only ever grows. */
+static uint64_t hook_epoch = 1;
+
+#if FL_TYPE_WATCHERS
+static int
+type_changed(PyTypeObject *type)
+{
+    (void)type;
+    hook_epoch++;
+    return 0;
+}
+#endif
+
+/* Lets a change of the class be noticed; true when it will be. */
+static bool
+watch_type(FlHooks *hooks)
+{
+#if FL_TYPE_WATCHERS
+    FlState *st = hooks->st;
+
+    if (st->type_watcher == 0) {
+        int id = PyType_AddWatcher(type_changed);
+
+        if (id < 0)
+            PyErr_Clear(); /* all eight are taken: ask every time */
+        st->type_watcher = id < 0 ? -1 : id + 1;
+    }
+    if (st->type_watcher < 0)
+        return false;
+    if (PyType_Watch(st->type_watcher - 1, (PyObject *)hooks->type) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    return PyUnstable_Type_AssignVersionTag(hooks->type) != 0;
+#else
+    hooks->tag = FlCompat_VersionTag(hooks->type);
+    return hooks->tag != 0;
+#endif
+}
+
+static int
+look_at_methods(FlHooks *hooks)
+{
+    static const char *const names[FL_HOOK_METHODS] = {
+        NULL, "get", "head", "post", "put", "delete", "patch", "options"};
+
+    for (int i = 1; i < FL_HOOK_METHODS; i++) {
+        PyObject *found = PyObject_GetAttrString((PyObject *)hooks->type, names[i]);
+
+        if (found == NULL) {
+            if (!PyErr_ExceptionMatches(PyExc_AttributeError))
+                return -1;
+            PyErr_Clear();
+        }
+        /* Only a plain function is called with the handler in front. */
+        if (found != NULL && !PyFunction_Check(found))
+            Py_CLEAR(found);
+        Py_XSETREF(hooks->methods[i], found);
+    }
+    return 0;
+}
+
+static int
+verify_all(FlHooks *hooks)
+{
+    uint64_t epoch = hook_epoch, replaced = 0;
+
+    for (Py_ssize_t i = 0; i < hooks->count; i++) {
+        PyObject *name = PyTuple_GET_ITEM(hooks->names, i);
+        PyObject *found;
+
+        if (PyObject_GetOptionalAttr((PyObject *)hooks->type, name, &found) < 0)
+            return -1;
+        if (found != PyTuple_GET_ITEM(hooks->originals, i))
+            replaced |= UINT64_C(1) << i;
+        Py_XDECREF(found);
+    }
+    if (look_at_methods(hooks) < 0)
+        return -1;
+    hooks->replaced = replaced;
+    hooks->epoch = watch_type(hooks) ? epoch : 0;
+    return 0;
+}
+
+int
+FlHooks_Verify(FlHooks *hooks)
+{
+#if FL_TYPE_WATCHERS
+    if (hooks->epoch == hook_epoch)
+        return 0;
+#else
+    if (hooks->epoch != 0 && FlCompat_VersionTag(hooks->type) == hooks->tag)
+        return 0;
+#endif
+    return verify_all(hooks);
+}
+
+FlHooks *
+FlHooks_New(FlState *st, PyTypeObject *type, PyObject *names, PyObject *originals)
+{
+    FlHooks *hooks = PyObject_GC_New(FlHooks, st->Hooks_type);
+
+    if (hooks == NULL)
+        return NULL;
+    hooks->st = st;
+    hooks->type = (PyTypeObject *)Py_NewRef(type);
+    hooks->names = Py_NewRef(names);
+    hooks->originals = Py_NewRef(originals);
+    hooks->count = PyTuple_GET_SIZE(names);
+    hooks->replaced = 0;
+    hooks->epoch = 0;
+    hooks->tag = 0;
+    for (int i = 0; i < FL_HOOK_METHODS; i++)
+        hooks->methods[i] = NULL;
+    PyObject_GC_Track(hooks);
+    return hooks;
+}
+
+static int
+hooks_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    FlHooks *hooks = (FlHooks *)op;
+
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(hooks->type);
+    Py_VISIT(hooks->names);
+    Py_VISIT(hooks->originals);
+    for (int i = 0; i < FL_HOOK_METHODS; i++)
+        Py_VISIT(hooks->methods[i]);
+    return 0;
+}
+
+static int
+hooks_clear(PyObject *op)
+{
+    FlHooks *hooks = (FlHooks *)op;
+
+    for (int i = 0; i < FL_HOOK_METHODS; i++)
+        Py_CLEAR(hooks->methods[i]);
+    return 0;
+}
+
+static void
+hooks_dealloc(PyObject *op)
+{
+    FlHooks *hooks = (FlHooks *)op;
+    PyTypeObject *type = Py_TYPE(op);
+
+    PyObject_GC_UnTrack(op);
+    hooks_clear(op);
+    Py_DECREF(hooks->names);
+    Py_DECREF(hooks->originals);
+    Py_DECREF(hooks->type);
+    PyObject_GC_Del(op);
+    Py_DECREF(type);
+}
+
+static PyType_Slot hooks_slots[] = {
+    {Py_tp_dealloc, hooks_dealloc},
+    {Py_tp_traverse, hooks_traverse},
+    {Py_tp_clear, hooks_clear},
+    {0, NULL},
+};
+
+static PyType_Spec hooks_spec = {
+    .name = "pyfastloop._core.Hooks",
+    .basicsize = sizeof(FlHooks),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = hooks_slots,
+};
+
+int
+FlHooks_AddType(PyObject *module, FlState *st)
+{
+    return FlState_AddType(module, &st->Hooks_type, &hooks_spec, NULL, true);
+}
