@@ -215,7 +215,9 @@ def add_accept_handler(
     """
 
     def accepted(fd: int, address: Any) -> None:
-        callback(socket.socket(fileno=fd), address)
+        connection = socket.socket(fileno=fd)
+        connection.setblocking(False)
+        callback(connection, address)
 
     return _core.Listener(sock, accepted).stop
 

@@ -186,7 +186,9 @@ class TCPServer:
     def _accepted(self, fd: int, address: Any) -> None:
         """A connection from the listener, as a descriptor."""
         if self.ssl_options is not None:
-            self._handle_connection(socket_module.socket(fileno=fd), address)
+            connection = socket_module.socket(fileno=fd)
+            connection.setblocking(False)
+            self._handle_connection(connection, address)
             return
         stream = _core.stream_from_fd(fd, self.max_buffer_size, self.read_chunk_size)
         self._serve(stream, address)
