@@ -97,9 +97,9 @@ fl_stream_signal_closed(FlIOStream *s)
         s->writes_len--;
         fl_stream_fail_future(s, &future);
     }
-    fl_stream_fail_future(s, &s->connect_future);
     if (fl_ssl_check(s))
         fl_ssl_signal_closed(s);
+    fl_stream_fail_future(s, &s->connect_future);
     s->close_handle = NULL;
     if (handle != NULL && FlLoop_Defer(s->channel.loop, FlHandle_Run, handle) < 0)
         PyErr_Clear(); /* the loop is closed: nothing runs any more */

@@ -1,0 +1,363 @@
+"""TLS streams: handshakes, certificates, and bytes that sit inside TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import logging
+import os
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pyfastloop
+from pyfastloop.iostream import IOStream, SSLIOStream, StreamClosedError
+from pyfastloop.netutil import bind_sockets
+from pyfastloop.tcpclient import TCPClient
+from pyfastloop.tcpserver import TCPServer
+from tests.streams import on_loop, reset, tcp_pair, tcp_sockets
+
+HERE = Path(pyfastloop.__file__).parent
+CERT, KEY = str(HERE / "testing_cert.pem"), str(HERE / "testing_key.pem")
+MEGA = 1024 * 1024
+
+
+def server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERT, KEY)
+    return context
+
+
+def client_context() -> ssl.SSLContext:
+    """Trusts the test certificate, which is for localhost, and nothing else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(CERT)
+    return context
+
+
+async def tls_pair(
+    client: ssl.SSLContext | None = None, server: ssl.SSLContext | None = None
+) -> tuple[SSLIOStream, SSLIOStream]:
+    """Client and server, turned into TLS streams from plain ones."""
+    left, right = tcp_pair()
+    a, b = await asyncio.gather(
+        left.start_tls(False, client or client_context(), server_hostname="localhost"),
+        right.start_tls(True, server or server_context()),
+    )
+    return a, b
+
+
+@on_loop
+async def test_start_tls_both_ways() -> None:
+    left, right = tcp_pair()
+    left.write(b"STARTTLS\n")
+    assert await right.read_until(b"\n") == b"STARTTLS\n"
+    await right.write(b"go\n")
+    assert await left.read_until(b"\n") == b"go\n"
+    a, b = await asyncio.gather(
+        left.start_tls(False, client_context(), server_hostname="localhost"),
+        right.start_tls(True, {"certfile": CERT, "keyfile": KEY}),
+    )
+    assert isinstance(a, SSLIOStream) and left.closed() and right.closed()
+    a.write(b"secret\n")
+    assert await b.read_until(b"\n") == b"secret\n"
+    await b.write(b"answer")
+    b.close()
+    assert await a.read_until_close() == b"answer"
+    assert a.error is None
+
+
+@on_loop
+async def test_start_tls_of_a_busy_stream_is_refused() -> None:
+    left, right = tcp_pair()
+    read = left.read_bytes(1)
+    with pytest.raises(ValueError, match="not idle"):
+        left.start_tls(False)
+    right.write(b"ab")
+    assert await read == b"a"
+    with pytest.raises(ValueError, match="not idle"):
+        left.start_tls(False)
+    assert await left.read_bytes(1) == b"b"
+
+
+@on_loop
+async def test_cancelled_start_tls_closes_the_socket() -> None:
+    client, accepted = tcp_sockets()
+    stream = IOStream(accepted)
+    starting = stream.start_tls(True, server_context())
+    await asyncio.sleep(0)
+    starting.cancel()
+    client.settimeout(30)
+    assert await asyncio.to_thread(client.recv, 1) == b""
+    client.close()
+
+
+@on_loop
+async def test_bulk_arrives_whole_in_both_directions() -> None:
+    a, b = await tls_pair()
+    data = os.urandom(4 * MEGA)
+    sent = [a.write(data), b.write(data)]
+    buf = bytearray(len(data))
+    got, n = await asyncio.gather(b.read_bytes(len(data)), a.read_into(buf))
+    assert n == len(data)
+    want = hashlib.sha256(data).digest()
+    assert hashlib.sha256(got).digest() == hashlib.sha256(buf).digest() == want
+    await asyncio.gather(*sent)
+
+
+@on_loop
+async def test_bytes_that_sit_in_tls_are_found_while_the_socket_is_quiet() -> None:
+    a, b = await tls_pair()
+    # One record; read in small pieces with nothing more to come from the kernel.
+    await a.write(b"0123456789" * 1000)
+    for _ in range(1000):
+        assert await b.read_bytes(10) == b"0123456789"
+    # Many records, more than one round of reading takes, to a reader that pauses.
+    pending = a.write(bytes(MEGA))
+    assert await b.read_bytes(1) == b"\0"
+    await asyncio.sleep(0)
+    assert await b.read_bytes(MEGA - 1) == bytes(MEGA - 1)
+    await pending
+
+
+@on_loop
+async def test_write_and_read_may_be_pending_before_the_handshake() -> None:
+    left, right = tcp_sockets()
+    server = server_context().wrap_socket(
+        right, server_side=True, do_handshake_on_connect=False
+    )
+    client = client_context().wrap_socket(
+        left, server_hostname="localhost", do_handshake_on_connect=False
+    )
+    a, b = SSLIOStream(client), SSLIOStream(server)
+    assert a.reading()
+    read = b.read_until(b"\n")
+    done = a.write(b"early\n")
+    assert await read == b"early\n"
+    await done
+    assert await a.wait_for_handshake() is a
+    assert not a.reading()
+
+
+@on_loop
+async def test_connect_shakes_hands_and_sends_the_name() -> None:
+    names: list[Any] = []
+    context = server_context()
+    context.sni_callback = lambda sock, name, ctx: names.append(name)
+    server = TCPServer(ssl_options=context)
+    seen: asyncio.Queue[SSLIOStream] = asyncio.Queue()
+    server.handle_stream = (  # type: ignore[method-assign]
+        lambda stream, address: seen.put_nowait(stream)
+    )
+    (sock,) = bind_sockets(0, "127.0.0.1")
+    server.add_socket(sock)
+    client = SSLIOStream(socket.socket(), ssl_options=client_context())
+    connected = client.connect(sock.getsockname(), server_hostname="localhost")
+    assert await connected is client
+    accepted = await seen.get()
+    await accepted.wait_for_handshake()
+    assert names == ["localhost"]
+    assert client.socket.version().startswith("TLS")
+    client.write(b"x\n")
+    assert await accepted.read_until(b"\n") == b"x\n"
+    client.close()
+    server.stop()
+
+
+@on_loop
+async def test_connect_refused_tells_the_system_error() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        client = SSLIOStream(socket.socket(), ssl_options=client_context())
+        with pytest.raises(ConnectionRefusedError):
+            await client.connect(holder.getsockname(), server_hostname="localhost")
+    assert client.closed()
+
+
+@pytest.mark.parametrize("name", ["wrong.test", "localhost"])
+def test_bad_certificate_is_told_and_logged_once(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    context = client_context() if name == "wrong.test" else ssl.create_default_context()
+
+    @on_loop
+    async def main() -> None:
+        left, right = tcp_pair()
+        starting = [
+            left.start_tls(False, context, server_hostname=name),
+            right.start_tls(True, server_context()),
+        ]
+        ours, theirs = await asyncio.gather(*starting, return_exceptions=True)
+        assert isinstance(ours, ssl.SSLCertVerificationError)
+        # With TLS 1.3 the server's side is done before it hears of it.
+        if isinstance(theirs, SSLIOStream):
+            with pytest.raises(StreamClosedError):
+                await theirs.read_bytes(1)
+            theirs.close()
+
+    main()
+    gc.collect()
+    about = [r for r in caplog.records if "certificate verify failed" in r.getMessage()]
+    assert len(about) == 1 and about[0].levelno == logging.WARNING
+    assert not [r for r in caplog.records if r.name == "asyncio"]
+
+
+@on_loop
+async def test_client_certificate_is_asked_for_and_seen() -> None:
+    strict = server_context()
+    strict.verify_mode = ssl.CERT_REQUIRED
+    strict.load_verify_locations(CERT)
+    showing = client_context()
+    showing.load_cert_chain(CERT, KEY)
+    a, b = await tls_pair(showing, strict)
+    a.write(b"x")
+    assert await b.read_bytes(1) == b"x"
+    subject = dict(pair[0] for pair in b.socket.getpeercert()["subject"])
+    assert subject["commonName"] == "localhost"
+    a.close()
+
+
+@on_loop
+async def test_missing_client_certificate_ends_the_connection() -> None:
+    strict = server_context()
+    strict.verify_mode = ssl.CERT_REQUIRED
+    strict.load_verify_locations(CERT)
+    with pytest.raises((ssl.SSLError, StreamClosedError)):
+        a, _b = await tls_pair(client_context(), strict)
+        await a.read_bytes(1)
+
+
+@on_loop
+async def test_session_is_resumed() -> None:
+    context, trusted = server_context(), client_context()
+    server = TCPServer(ssl_options=context)
+
+    async def handle(stream: SSLIOStream, address: Any) -> None:
+        await stream.write(b"x")
+
+    server.handle_stream = handle  # type: ignore[assignment,method-assign]
+    (sock,) = bind_sockets(0, "127.0.0.1")
+    server.add_socket(sock)
+    session = None
+    for reused in (False, True):
+        plain = socket.create_connection(sock.getsockname())
+        wrapped = trusted.wrap_socket(
+            plain,
+            server_hostname="localhost",
+            do_handshake_on_connect=False,
+            session=session,
+        )
+        stream = SSLIOStream(wrapped)
+        # The ticket of TLS 1.3 comes with the first data.
+        assert await stream.read_bytes(1) == b"x"
+        assert wrapped.session_reused is reused
+        session = wrapped.session
+        stream.close()
+    server.stop()
+
+
+@on_loop
+async def test_renegotiation_is_refused() -> None:
+    context = server_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    from pyfastloop.netutil import ssl_options_to_context
+
+    made = ssl_options_to_context({"certfile": CERT, "keyfile": KEY}, server_side=True)
+    assert made.options & ssl.OP_NO_RENEGOTIATION
+    a, b = await tls_pair(server=context)
+    assert a.socket.version() == "TLSv1.2"
+    a.write(b"x")
+    assert await b.read_bytes(1) == b"x"
+
+
+@on_loop
+async def test_peer_that_speaks_no_tls_fails_the_handshake() -> None:
+    client, accepted = tcp_sockets()
+    stream = IOStream(accepted)
+    client.sendall(b"GET / HTTP/1.1\r\n\r\n" + b"x" * 1000)
+    with pytest.raises(ssl.SSLError):
+        await stream.start_tls(True, server_context())
+    client.close()
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_peer_that_leaves_during_the_handshake(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @on_loop
+    async def main() -> None:
+        client, accepted = tcp_sockets()
+        starting = IOStream(accepted).start_tls(True, server_context())
+        await asyncio.sleep(0)
+        if how == "reset":
+            client.send(b"\x16")
+            reset(client)
+        else:
+            client.close()
+        with pytest.raises(OSError):
+            await starting
+
+    main()
+
+
+@on_loop
+async def test_slow_handshake_holds_nobody_up() -> None:
+    server = TCPServer(ssl_options=server_context())
+
+    async def handle(stream: SSLIOStream, address: Any) -> None:
+        await stream.write(b"served")
+        stream.close()
+
+    server.handle_stream = handle  # type: ignore[assignment,method-assign]
+    (sock,) = bind_sockets(0, "127.0.0.1")
+    server.add_socket(sock)
+    silent = [socket.create_connection(sock.getsockname()) for _ in range(5)]
+    stream = await TCPClient().connect(
+        "127.0.0.1", sock.getsockname()[1], ssl_options=client_context()
+    )
+    assert await stream.read_until_close() == b"served"
+    for one in silent:
+        one.close()
+    server.stop()
+
+
+@on_loop
+async def test_subclass_of_ssl_stream_that_overrides_reading_is_asked() -> None:
+    calls: list[str] = []
+
+    class Watched(SSLIOStream):
+        def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+            calls.append("read")
+            return super().read_from_fd(buf)
+
+        def write_to_fd(self, data: memoryview) -> int:
+            calls.append("write")
+            return super().write_to_fd(data)
+
+    left, right = tcp_sockets()
+    a = Watched(
+        client_context().wrap_socket(
+            left, server_hostname="localhost", do_handshake_on_connect=False
+        )
+    )
+    starting = IOStream(right).start_tls(True, server_context())
+    b = await starting
+    a.write(b"hello\n")
+    assert await b.read_until(b"\n") == b"hello\n"
+    await b.write(b"back\n")
+    assert await a.read_until(b"\n") == b"back\n"
+    assert {"read", "write"} <= set(calls)
+
+
+@on_loop
+async def test_closed_connection_ends_cleanly_by_close_notify() -> None:
+    a, b = await tls_pair()
+    a.write(b"bye")
+    a.close()
+    assert await b.read_until_close() == b"bye"
+    assert b.error is None
