@@ -509,6 +509,8 @@ start_read(FlIOStream *s)
         log_refusal(s);
         PyObject *exc = PyErr_GetRaisedException();
 
+        if (s->channel.closed && s->error == NULL && s->channel.error == NULL)
+            s->error = Py_NewRef(exc);
         fl_stream_close(s, exc);
         Py_DECREF(exc);
         goto closed;
