@@ -167,15 +167,18 @@ class TCPClient:
             addresses,
             functools.partial(self._begin, max_buffer_size, source_ip, source_port),
         )
-        stream = await _before(deadline, race.run(), f"connecting to {host}:{port}")
+        stream: IOStream = await _before(
+            deadline, race.run(), f"connecting to {host}:{port}"
+        )
         if ssl_options is None:
             return stream
         # start_tls closes the connection itself when it is cancelled.
-        return await _before(
+        secured: IOStream = await _before(
             deadline,
             stream.start_tls(False, ssl_options=ssl_options, server_hostname=host),
             f"shaking hands with {host}:{port}",
         )
+        return secured
 
     @staticmethod
     def _begin(

@@ -950,3 +950,17 @@ async def test_idle_stream_is_small() -> None:
 
     a, _ = pair()
     assert sys.getsizeof(a) <= 1024
+
+
+def test_streams_work_inside_a_foreign_loop() -> None:
+    async def main() -> None:
+        a, b = pair()
+        data = os.urandom(MEGA)
+        done = a.write(data)
+        assert await b.read_bytes(MEGA) == data
+        await done
+        a.close()
+        with pytest.raises(StreamClosedError):
+            await b.read_until(b"\n")
+
+    asyncio.run(asyncio.wait_for(main(), 60))

@@ -165,6 +165,27 @@ def test_resolvers_resolve(make: Any) -> None:
     main()
 
 
+def test_cares_resolver() -> None:
+    pytest.importorskip("pycares", reason="needs the dns extra")
+
+    @on_loop
+    async def main() -> None:
+        from pyfastloop.platform.caresresolver import CaresResolver
+
+        resolver = CaresResolver()
+        found = await resolver.resolve("127.0.0.1", 80)
+        assert found == [(socket.AF_INET, ("127.0.0.1", 80))]
+        found = await resolver.resolve("localhost", 80, socket.AF_INET)
+        assert found == [(socket.AF_INET, ("127.0.0.1", 80))]
+        with pytest.raises(OSError):
+            await resolver.resolve("127.0.0.1", 80, socket.AF_INET6)
+        with pytest.raises(OSError, match="while resolving"):
+            await resolver.resolve("an invalid domain", 80)
+        resolver.close()
+
+    main()
+
+
 def test_resolver_is_configurable() -> None:
     saved = Resolver._save_configuration()
     try:
