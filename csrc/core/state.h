@@ -252,8 +252,8 @@
     X(web_report)           \
     X(web_ok)
 
-/* One slot for each well-known header name (proto/tokens.h has at most 64). */
-#define FL_STATE_HEADER_NAMES 64
+/* One slot for each well-known header name; http/headers.c checks that they do. */
+#define FL_STATE_HEADER_NAMES 96
 
 typedef struct FlLoop FlLoop;
 

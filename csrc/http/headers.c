@@ -136,6 +136,9 @@ entry_link(FlHTTPHeaders *self, int32_t leader)
     self->entries[leader].last = at;
 }
 
+_Static_assert((int)FL_H_COUNT <= FL_STATE_HEADER_NAMES,
+               "FlState.header_names has a slot for every known header");
+
 PyObject *
 FlHTTPHeaders_KnownName(FlState *st, uint8_t id)
 {
