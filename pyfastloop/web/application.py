@@ -337,9 +337,7 @@ class _HandlerDelegate(httputil.HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         self.chunks = []
         if self.handler is not None and self.stream_request_body:
-            self.handler.on_connection_close()
-            # Whatever a handler's own hook does: nobody waits for this body for ever.
-            self.handler._fail_body()
+            self.handler._connection_closed()
 
     def execute(self) -> Awaitable[None] | None:
         """Makes the handler and starts it. Where the body is streamed, returns the

@@ -45,6 +45,7 @@ class RequestHandler(
     SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS")
 
     _stream_request_body: ClassVar[bool] = False
+    _client_gone = False
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class RequestHandler(
         self._transforms = None
         self._prepared_future: Future[None] | None = None
         self.clear()
-        connection_of(request).set_close_callback(self.on_connection_close)
+        connection_of(request).set_close_callback(self._connection_closed)
         self.initialize(**kwargs)
 
     def _initialize(self) -> None:
@@ -110,14 +111,20 @@ class RequestHandler(
         Override to stop what runs for it. ``on_finish`` is the hook that is called
         for every request.
         """
-        if self._stream_request_body:
-            self._fail_body()
 
-    def _fail_body(self) -> None:
-        body = getattr(self.request, "_body_future", None)
-        if body is not None and not body.done():
-            body.set_exception(StreamClosedError())
-            body.exception()  # seen: whoever waits for the body gets it as well
+    def _connection_closed(self) -> None:
+        """Tells the hook, once, whichever side of the connection saw it first."""
+        if self._client_gone or self._finished:
+            return
+        self._client_gone = True
+        try:
+            self.on_connection_close()
+        finally:
+            # Whatever the hook does: nobody waits for the rest of the body for ever.
+            body = getattr(self.request, "_body_future", None)
+            if body is not None and not body.done():
+                body.set_exception(StreamClosedError())
+                body.exception()  # seen: whoever waits for the body gets it as well
 
     # -- the user and the application -----------------------------------------------
 
