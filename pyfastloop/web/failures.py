@@ -31,6 +31,9 @@ class FailuresMixin(HandlerState):
                 self._end_broken_response()
             return
         self.clear()
+        if not (isinstance(status_code, int) and 100 <= status_code <= 999):
+            app_log.error("%r is no HTTP status; answering 500", status_code)
+            status_code = 500
         reason = kwargs.get("reason")
         if "exc_info" in kwargs:
             error = kwargs["exc_info"][1]

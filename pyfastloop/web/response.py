@@ -82,8 +82,6 @@ class ResponseMixin(CookiesMixin, HandlerState):
 
     def _send_head(self, chunk: bytes, finishing: bool) -> Future[None]:
         self._write_cookies()
-        self._headers_written = True
-        self._write_buffer = []
         for transform in self._transforms or ():
             self._status_code, self._headers, chunk = transform.transform_first_chunk(
                 self._status_code, self._headers, chunk, finishing
@@ -92,9 +90,17 @@ class ResponseMixin(CookiesMixin, HandlerState):
             chunk = b""
         start_line = httputil.ResponseStartLine("", self._status_code, self._reason)
         connection = connection_of(self.request)
-        future: Future[None] = connection.write_headers(
-            start_line, self._headers, chunk
-        )
+        self._headers_written = True
+        self._write_buffer = []
+        try:
+            future: Future[None] = connection.write_headers(
+                start_line, self._headers, chunk
+            )
+        except ValueError:
+            # A head that cannot be written (a status of four digits): nothing was
+            # sent, so that there is room for an error page.
+            self._headers_written = False
+            raise
         return future
 
     def _send_chunk(self, chunk: bytes, finishing: bool) -> Future[None]:

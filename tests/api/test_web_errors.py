@@ -81,6 +81,36 @@ def test_an_error_whose_status_has_no_body(site, code):
     assert (answer.code, answer.rest) == (code, b"")
 
 
+@pytest.mark.parametrize("code", [0, 99, 1000, "404", None])
+def test_what_is_no_status_is_a_500(site, caplog, code):
+    class Handler(web.RequestHandler):
+        def get(self):
+            raise web.HTTPError(code, "wrong")
+
+        def post(self):
+            self.set_status(code)
+
+    s = site([("/", Handler)])
+    assert s.ask("/").code == 500
+    assert "is no HTTP status; answering 500" in caplog.text
+    assert s.ask("/", "POST", body="").code == 500
+
+
+def test_a_transform_that_raises_is_a_500(site, caplog):
+    class Broken(web.OutputTransform):
+        def transform_first_chunk(self, status_code, headers, chunk, finishing):
+            if status_code == 200:
+                raise KeyError("transform")
+            return status_code, headers, chunk
+
+    class Handler(web.RequestHandler):
+        def get(self):
+            self.write("x")
+
+    assert site([("/", Handler)], transforms=[Broken]).ask("/").code == 500
+    assert "KeyError: 'transform'" in caplog.text
+
+
 def test_finish_exception(site, caplog):
     class Handler(web.RequestHandler):
         def get(self, what):
