@@ -358,8 +358,6 @@ loop_let_go(FlLoop *self)
             FlLoop_Unwatch(self, watch);
     }
     FlTask_ReleaseParked(self);
-    Py_CLEAR(self->exception_handler);
-    Py_CLEAR(self->task_factory);
     Py_CLEAR(self->host_handle);
     Py_CLEAR(self->host_timer);
 }
@@ -432,6 +430,8 @@ loop_clear(PyObject *obj)
 
     self->closed = true;
     loop_let_go(self);
+    Py_CLEAR(self->exception_handler);
+    Py_CLEAR(self->task_factory);
     Py_CLEAR(self->host);
     Py_CLEAR(self->dict);
     return 0;

@@ -1,0 +1,395 @@
+"""Future: asyncio's contract, and what is ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import logging
+import weakref
+
+import pytest
+
+from pyfastloop import _core, aio
+from pyfastloop.concurrent import Future, TracebackFuture
+from pyfastloop.ioloop import IOLoop
+
+
+@pytest.fixture
+def loop():
+    loop = aio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def current():
+    """A loop that is the thread's."""
+    loop = IOLoop()
+    yield loop
+    loop.close()
+
+
+def turn(loop):
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+
+def test_states(loop):
+    future = Future(loop=loop)
+    assert not future.done()
+    assert not future.cancelled()
+    with pytest.raises(asyncio.InvalidStateError):
+        future.result()
+    with pytest.raises(asyncio.InvalidStateError):
+        future.exception()
+    future.set_result(5)
+    assert future.done()
+    assert future.result() == 5
+    assert future.exception() is None
+    for again in (
+        lambda: future.set_result(1),
+        lambda: future.set_exception(KeyError()),
+    ):
+        with pytest.raises(asyncio.InvalidStateError):
+            again()
+    assert future.cancel() is False
+
+
+def test_exceptions(loop):
+    future = Future(loop=loop)
+    error = KeyError("planted")
+    future.set_exception(error)
+    assert future.exception() is error
+    for _ in range(3):
+        with pytest.raises(KeyError) as caught:
+            future.result()
+        depth = len(caught.traceback)
+    assert depth == 1
+    by_class = Future(loop=loop)
+    by_class.set_exception(ZeroDivisionError)
+    assert isinstance(by_class.exception(), ZeroDivisionError)
+    with pytest.raises(TypeError):
+        Future(loop=loop).set_exception(5)
+
+
+def test_stop_iteration_becomes_a_runtime_error(loop):
+    future = Future(loop=loop)
+    future.set_exception(StopIteration(1))
+    error = future.exception()
+    assert isinstance(error, RuntimeError)
+    assert isinstance(error.__cause__, StopIteration)
+
+
+def test_cancel_with_a_message(loop):
+    future = Future(loop=loop)
+    assert future.cancel("why") is True
+    assert future.cancelled()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        future.result()
+    assert caught.value.args == ("why",)
+    with pytest.raises(asyncio.CancelledError):
+        future.exception()
+    keyword = Future(loop=loop)
+    assert keyword.cancel(msg="kw")
+
+
+def test_callbacks_run_from_the_loop_in_order(loop):
+    future = Future(loop=loop)
+    seen = []
+    for i in range(5):
+        future.add_done_callback(lambda f, i=i: seen.append((i, f)))
+    future.set_result(None)
+    assert seen == []
+    turn(loop)
+    assert seen == [(i, future) for i in range(5)]
+
+
+def test_callbacks_of_a_done_future_wait_for_the_loop(loop):
+    future = Future(loop=loop)
+    future.set_result(None)
+    seen = []
+    future.add_done_callback(seen.append)
+    assert seen == []
+    turn(loop)
+    assert seen == [future]
+
+
+def test_callbacks_run_in_their_context(loop):
+    var = contextvars.ContextVar("var", default=0)
+    context = contextvars.copy_context()
+    context.run(var.set, 7)
+    seen = []
+    future = Future(loop=loop)
+    future.add_done_callback(lambda f: seen.append(var.get()), context=context)
+    var.set(3)
+    future.add_done_callback(lambda f: seen.append(var.get()))
+    var.set(4)
+    future.set_result(None)
+    turn(loop)
+    assert seen == [7, 3]
+
+
+def test_remove_done_callback_counts(loop):
+    future = Future(loop=loop)
+    seen = []
+
+    def one(f):
+        seen.append("one")
+
+    def two(f):
+        seen.append("two")
+
+    for callback in (one, two, one, one):
+        future.add_done_callback(callback)
+    assert future.remove_done_callback(one) == 3
+    assert future.remove_done_callback(one) == 0
+    future.set_result(None)
+    turn(loop)
+    assert seen == ["two"]
+
+
+def test_remove_survives_an_eq_that_raises_or_meddles(loop):
+    future = Future(loop=loop)
+
+    class Meddles:
+        def __eq__(self, other):
+            future.add_done_callback(print)
+            future.remove_done_callback(print)
+            return False
+
+        def __call__(self, f):
+            pass
+
+    class Raises(Meddles):
+        def __eq__(self, other):
+            raise ZeroDivisionError
+
+    for _ in range(4):
+        future.add_done_callback(Meddles())
+    assert future.remove_done_callback(print) == 0
+    future.add_done_callback(Raises())
+    with pytest.raises(ZeroDivisionError):
+        future.remove_done_callback(print)
+    future.set_result(None)
+    turn(loop)
+
+
+def test_await(loop):
+    async def main():
+        future = loop.create_future()
+        loop.call_soon(future.set_result, 5)
+        assert await future == 5
+        assert await future == 5
+        failed = loop.create_future()
+        loop.call_soon(failed.set_exception, KeyError("planted"))
+        with pytest.raises(KeyError):
+            await failed
+        return "end"
+
+    assert loop.run_until_complete(main()) == "end"
+
+
+def test_iterator_protocol(loop):
+    future = Future(loop=loop)
+    iterator = iter(future)
+    assert next(iterator) is future
+    assert future._asyncio_future_blocking
+    future._asyncio_future_blocking = False
+    future.set_result(5)
+    with pytest.raises(StopIteration) as stop:
+        iterator.send(None)
+    assert stop.value.value == 5
+    thrown = iter(Future(loop=loop))
+    with pytest.raises(ZeroDivisionError):
+        thrown.throw(ZeroDivisionError)
+    iter(future).close()
+
+
+def test_a_tuple_or_exception_as_result_survives(loop):
+    async def main(value):
+        future = loop.create_future()
+        loop.call_soon(future.set_result, value)
+        return await future
+
+    for value in ((1, 2), KeyError("x"), StopIteration(3), None):
+        assert loop.run_until_complete(main(value)) is value
+
+
+def test_isinstance_holds_both_ways(loop):
+    ours, theirs = Future(loop=loop), asyncio.Future(loop=loop)
+    assert isinstance(ours, asyncio.Future)
+    assert isinstance(theirs, Future)
+    assert asyncio.isfuture(ours)
+    assert not isinstance(5, Future)
+    assert issubclass(asyncio.Future, Future)
+    assert TracebackFuture is Future
+
+    class Mine(Future):
+        pass
+
+    assert isinstance(Mine(loop=loop), Mine)
+    assert not isinstance(theirs, Mine)
+    assert not isinstance(ours, Mine)
+
+
+def test_subclasses_attributes_and_weak_references(loop):
+    class Mine(Future):
+        def __init__(self, **kw):
+            super().__init__(**kw)
+            self.extra = 1
+
+    future = Mine(loop=loop)
+    future.other = 2
+    assert (future.extra, future.other) == (1, 2)
+    ref = weakref.ref(future)
+    del future
+    assert ref() is None
+    plain = Future(loop=loop)
+    plain.attribute = 1
+    assert vars(plain) == {"attribute": 1}
+
+
+def test_repr_tells_the_state(loop):
+    future = Future(loop=loop)
+    assert repr(future) == "<Future pending>"
+    future.set_result([1])
+    assert repr(future) == "<Future finished result=[1]>"
+    failed = Future(loop=loop)
+    failed.set_exception(KeyError("k"))
+    assert repr(failed) == "<Future finished exception=KeyError('k')>"
+    failed.exception()
+    cancelled = Future(loop=loop)
+    cancelled.cancel()
+    assert repr(cancelled) == "<Future cancelled>"
+    recursive = Future(loop=loop)
+    recursive.set_result(recursive)
+    assert "..." in repr(recursive)
+
+
+def test_usable_without_a_loop(current):
+    future = Future()
+    seen = []
+    future.add_done_callback(seen.append)
+    future.set_result(1)
+    assert seen == []
+    assert future.get_loop() is current.asyncio_loop
+    current.add_callback(current.stop)
+    current.start()
+    assert seen == [future]
+
+
+def test_get_loop(loop):
+    assert Future(loop=loop).get_loop() is loop
+
+    async def main():
+        assert Future().get_loop() is loop
+
+    loop.run_until_complete(main())
+
+
+def test_in_a_foreign_loop_futures_belong_to_it():
+    async def main():
+        future = Future()
+        assert future.get_loop() is asyncio.get_running_loop()
+        asyncio.get_running_loop().call_soon(future.set_result, 5)
+        task = asyncio.create_task(_wait(future))
+        return await asyncio.wait_for(future, 5), await task
+
+    async def _wait(future):
+        return await future
+
+    assert asyncio.run(main()) == (5, 5)
+
+
+def test_exception_never_retrieved_is_reported_once(loop):
+    reports = []
+    loop.set_exception_handler(lambda loop, context: reports.append(context))
+    future = Future(loop=loop)
+    future.set_exception(KeyError("lost"))
+    del future
+    gc.collect()
+    (context,) = reports
+    assert context["message"] == "Future exception was never retrieved"
+    assert isinstance(context["exception"], KeyError)
+    seen = Future(loop=loop)
+    seen.set_exception(KeyError("seen"))
+    seen.exception()
+    del seen
+    assert len(reports) == 1
+
+
+def test_exception_never_retrieved_without_a_loop_goes_to_asyncios_log(caplog):
+    future = Future()
+    future.set_exception(KeyError("lost"))
+    del future
+    (record,) = caplog.records
+    assert record.name == "asyncio"
+    assert "never retrieved" in record.getMessage()
+    assert record.levelno == logging.ERROR
+
+
+def test_log_traceback_can_only_be_switched_off(loop):
+    future = Future(loop=loop)
+    future.set_exception(KeyError())
+    with pytest.raises(ValueError):
+        future._log_traceback = True
+    future._log_traceback = False
+    del future
+
+
+def test_exc_info_forms(loop):
+    future = Future(loop=loop)
+    try:
+        raise KeyError("planted")
+    except KeyError as exc:
+        future.set_exc_info((type(exc), exc, exc.__traceback__))
+    typ, value, tb = future.exc_info()
+    assert typ is KeyError
+    assert tb is not None
+    with pytest.raises(TypeError, match="tuple"):
+        Future(loop=loop).set_exc_info(5)
+
+
+def test_asyncios_helpers_take_it(loop):
+    async def main():
+        a, b = Future(), Future()
+        loop.call_soon(a.set_result, 1)
+        loop.call_soon(b.set_result, 2)
+        assert await asyncio.gather(a, b) == [1, 2]
+        c = Future()
+        loop.call_later(0.001, c.set_result, 3)
+        assert await asyncio.wait_for(asyncio.shield(c), 5) == 3
+        d = Future()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(d, 0.001)
+        assert d.cancelled()
+        e = Future()
+        loop.call_soon(e.set_result, 5)
+        done, pending = await asyncio.wait([e])
+        assert done == {e}
+        assert not pending
+
+    loop.run_until_complete(main())
+
+
+def test_constructor_arguments():
+    with pytest.raises(TypeError):
+        Future(1)
+    with pytest.raises(TypeError):
+        Future(other=1)
+
+
+def test_cycles_through_a_future_are_collected(loop):
+    future = Future(loop=loop)
+    future.me = future
+    future.add_done_callback(future.set_result)
+    ref = weakref.ref(future)
+    del future
+    gc.collect()
+    assert ref() is None
+
+
+def test_generic_alias():
+    assert Future[int].__origin__ is Future
+    assert _core.Task[int].__origin__ is _core.Task
