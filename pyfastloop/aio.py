@@ -28,7 +28,7 @@ import traceback
 import warnings
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyfastloop import _core
 
@@ -194,19 +194,22 @@ class Loop(_core.Loop, asyncio.AbstractEventLoop):
         factory: Any = self._task_factory
         if factory is None:
             kind: Any = _core.Task if self._own_tasks else asyncio.Task
-            return kind(coro, loop=self, name=name, context=context, **kwargs)
+            task: asyncio.Task[_T] = kind(
+                coro, loop=self, name=name, context=context, **kwargs
+            )
+            return task
         if context is not None:
             kwargs["context"] = context
         if sys.version_info >= (3, 13, 3) and name is not None:
             kwargs["name"] = name
-            return factory(self, coro, **kwargs)
+            name = None
         task = factory(self, coro, **kwargs)
         if name is not None:
             task.set_name(name)
         return task
 
     def set_task_factory(self, factory: Any) -> None:
-        """Let `create_task` call ``factory(loop, coro, **kwargs)``; None: the default."""
+        """Let `create_task` call ``factory(loop, coro, **kwargs)``, or none."""
         if factory is not None and not callable(factory):
             raise TypeError("task factory must be a callable or None")
         self._task_factory = factory
@@ -217,8 +220,10 @@ class Loop(_core.Loop, asyncio.AbstractEventLoop):
 
     # ---- threads ----
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
-        """Call ``func(*args)`` in a thread (or the executor's); a future of its result."""
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., _T], *args: Any
+    ) -> asyncio.Future[_T]:
+        """Call ``func(*args)`` in a thread of the executor; a future of the result."""
         self._check_open()
         if self.get_debug() and asyncio.iscoroutinefunction(func):
             raise TypeError("coroutines cannot be used with run_in_executor()")
@@ -302,7 +307,9 @@ class Loop(_core.Loop, asyncio.AbstractEventLoop):
         except ValueError:  # a thread of another interpreter: signals are not ours
             return None
 
-    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+    def add_signal_handler(  # type: ignore[override]
+        self, sig: int, callback: Callable[..., object], *args: Any
+    ) -> None:
         """Call ``callback(*args)`` in the loop whenever the signal arrives."""
         if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
@@ -379,7 +386,7 @@ class Loop(_core.Loop, asyncio.AbstractEventLoop):
                 value = repr(value)
             lines.append(f"{key}: {value}")
         info = (type(exc), exc, exc.__traceback__) if exc is not None else False
-        _log.error("\n".join(lines), exc_info=info)  # type: ignore[arg-type]
+        _log.error("\n".join(lines), exc_info=info)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Report a lost exception to the handler that is set, else log it."""
@@ -472,7 +479,7 @@ def _signal_noticed(_signum: int, _frame: object) -> None:
 
 def new_event_loop() -> Loop:
     """A new C event loop; the ``loop_factory`` of asyncio's tools."""
-    return Loop()
+    return Loop()  # type: ignore[abstract]  # what other systems have
 
 
 def run(
@@ -487,8 +494,6 @@ def run(
         return runner.run(main)
 
 
-
-
 def _policies_go_away(what: str) -> None:
     if sys.version_info >= (3, 12):
         warnings.warn(
@@ -497,6 +502,12 @@ def _policies_go_away(what: str) -> None:
             DeprecationWarning,
             stacklevel=3,
         )
+
+
+if TYPE_CHECKING:
+
+    class EventLoopPolicy(asyncio.DefaultEventLoopPolicy):
+        """asyncio's default policy, whose new loops are C loops."""
 
 
 def __getattr__(name: str) -> Any:

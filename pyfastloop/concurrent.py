@@ -254,5 +254,3 @@ def future_add_done_callback(future: Any, callback: Callable[[Any], Any]) -> Non
         callback(future)
     else:
         future.add_done_callback(callback)
-
-

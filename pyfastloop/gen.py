@@ -525,7 +525,7 @@ class YieldFuture(YieldPoint):
         )
 
     def is_ready(self) -> bool:
-        return self.future.done()
+        return bool(self.future.done())
 
     def get_result(self) -> Any:
         key = getattr(self, "key", None)
@@ -680,9 +680,10 @@ class Runner:
 
     def result_callback(self, key: Any) -> Callable[..., None]:
         """A callable that gives the key its result."""
-        return stack_context.wrap(
+        callback: Callable[..., None] = stack_context.wrap(
             _argument_adapter(functools.partial(self.set_result, key))
         )
+        return callback
 
     def _ended(self) -> None:
         """The generator returned: nothing may be left that somebody will call."""
@@ -725,27 +726,26 @@ class Runner:
                     else:
                         yielded = self.gen.send(value)
                 except (StopIteration, Return) as end:
-                    self._finish(lambda end=end: end.value)
+                    self._finish(end.value)
                     return
                 except Exception as exc:
-                    error = exc
-                    self._finish(lambda error=error: _raise(error))
+                    self._finish(None, exc)
                     return
                 if not self.handle_yield(yielded):
                     return
         finally:
             self.running = False
 
-    def _finish(self, outcome: Callable[[], Any]) -> None:
+    def _finish(self, value: Any, error: BaseException | None = None) -> None:
         self.finished = True
         self.gen = None
         result, self.result_future = self.result_future, None
         if result is None:
             return
-        try:
-            future_set_result_unless_cancelled(result, outcome())
-        except Exception:
-            future_set_exc_info(result, sys.exc_info())
+        if error is None:
+            future_set_result_unless_cancelled(result, value)
+        else:
+            future_set_exc_info(result, (type(error), error, error.__traceback__))
 
     def handle_exception(self, typ: Any, value: Any, tb: Any) -> bool:
         """Throw an exception of a callback into the coroutine; whether it was taken."""
@@ -761,10 +761,6 @@ class Runner:
         future_set_exc_info(self.future, (typ, value, tb))
         self.ctx_run(self.run)
         return True
-
-
-def _raise(exc: BaseException) -> Any:
-    raise exc
 
 
 _core.set_hooks(

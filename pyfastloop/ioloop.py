@@ -20,11 +20,10 @@ import os
 import random
 import sys
 import traceback
-import typing
 import warnings
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from pyfastloop import _core
 from pyfastloop.concurrent import (
@@ -45,7 +44,6 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_S = TypeVar("_S", bound="IOLoop")
 
 #: Where the IOLoop of an asyncio loop hangs, ours or foreign.
 _ATTRIBUTE = "_pyfastloop_ioloop"

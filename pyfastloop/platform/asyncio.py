@@ -15,7 +15,7 @@ import concurrent.futures
 import signal
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyfastloop import _core
 from pyfastloop.concurrent import Future
@@ -64,7 +64,8 @@ class BaseAsyncIOLoop(IOLoop, _core.IOLoopBase):
         known = getattr(asyncio_loop, _ATTRIBUTE, None)
         if known is not None and known is not self:
             raise RuntimeError(
-                f"IOLoop {known!r} already associated with asyncio loop {asyncio_loop!r}"
+                f"IOLoop {known!r} already associated with asyncio loop "
+                f"{asyncio_loop!r}"
             )
         self.asyncio_loop = asyncio_loop
         self.selector_loop = asyncio_loop
@@ -125,7 +126,7 @@ class BaseAsyncIOLoop(IOLoop, _core.IOLoopBase):
         return self.asyncio_loop.run_in_executor(executor, func, *args)  # type: ignore[return-value]
 
     def set_default_executor(self, executor: concurrent.futures.Executor) -> None:
-        self.asyncio_loop.set_default_executor(executor)  # type: ignore[arg-type]
+        self.asyncio_loop.set_default_executor(executor)
 
     def set_blocking_signal_threshold(self, seconds: float | None, action: Any) -> None:
         self._blocking_threshold = seconds
@@ -283,6 +284,12 @@ class AddThreadSelectorEventLoop(asyncio.AbstractEventLoop):
         return self._selector.remove_writer(fd)
 
 
+if TYPE_CHECKING:
+
+    class AnyThreadEventLoopPolicy(asyncio.DefaultEventLoopPolicy):
+        """A policy under which every thread gets a C loop when it asks for one."""
+
+
 def __getattr__(name: str) -> Any:
     # A policy class, looked up late: touching policies warns on CPython 3.14.
     if name != "AnyThreadEventLoopPolicy":
@@ -307,7 +314,7 @@ def __getattr__(name: str) -> Any:
 
         def get_event_loop(self) -> asyncio.AbstractEventLoop:
             local = getattr(self, "_local", None)
-            loop = getattr(local, "_loop", None)
+            loop: asyncio.AbstractEventLoop | None = getattr(local, "_loop", None)
             if loop is None:
                 loop = self.new_event_loop()
                 self.set_event_loop(loop)

@@ -20,4 +20,4 @@ def install() -> None:
 
     from pyfastloop.ioloop import IOLoop
 
-    install_reactor(IOLoop.current().asyncio_loop)  # type: ignore[attr-defined]
+    install_reactor(IOLoop.current().asyncio_loop)

@@ -344,7 +344,7 @@ def test_exc_info_forms(loop):
         raise KeyError("planted")
     except KeyError as exc:
         future.set_exc_info((type(exc), exc, exc.__traceback__))
-    typ, value, tb = future.exc_info()
+    typ, _value, tb = future.exc_info()
     assert typ is KeyError
     assert tb is not None
     with pytest.raises(TypeError, match="tuple"):

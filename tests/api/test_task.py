@@ -335,7 +335,8 @@ def test_destroyed_while_pending_is_reported():
     loop.set_exception_handler(lambda loop, context: reports.append(context["message"]))
 
     async def main():
-        asyncio.create_task(asyncio.Event().wait())
+        task = asyncio.create_task(asyncio.Event().wait())
+        del task
         await asyncio.sleep(0)
 
     loop.run_until_complete(main())
