@@ -2,6 +2,7 @@
  *
  * Layer: above all. Threads: with the interpreter.
  */
+#include "core/gen_multi.h"
 #include "core/task.h"
 
 extern PyModuleDef fl_core_module;
@@ -43,6 +44,8 @@ module_free(void *module)
 static PyMethodDef module_methods[] = {
     {"set_hooks", (PyCFunction)(void (*)(void))FlState_SetHooks,
      METH_VARARGS | METH_KEYWORDS, "Take classes and rules that Python defines."},
+    {"multi", FlGen_MultiFunction, METH_VARARGS,
+     "The future of all futures of a list."},
     {"start_task", FlTask_StartFunction, METH_O,
      "Run a coroutine in a Task of the current loop; its first step now."},
     {NULL, NULL, 0, NULL},

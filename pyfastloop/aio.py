@@ -177,33 +177,14 @@ class Loop(_core.Loop, asyncio.AbstractEventLoop):
 
     # ---- tasks and futures ----
 
-    def create_task(
-        self,
-        coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],
-        *,
-        name: object = None,
-        context: Any = None,
-        **kwargs: Any,
-    ) -> asyncio.Task[_T]:
-        """A task that runs `coro` in this loop, made by the task factory if one is set.
-
-        Further keywords go to the task: ``eager_start=True`` runs its first step now
-        (`asyncio.Task` knows it from CPython 3.12 on, `_core.Task` always).
-        """
-        self._check_open()
-        factory: Any = self._task_factory
-        if factory is None:
-            kind: Any = _core.Task if self._own_tasks else asyncio.Task
-            task: asyncio.Task[_T] = kind(
-                coro, loop=self, name=name, context=context, **kwargs
-            )
-            return task
-        if context is not None:
-            kwargs["context"] = context
+    def _create_by_factory(self, coro: Any, *, name: Any = None, **kwargs: Any) -> Any:
+        """`create_task` where a task factory is set."""
+        if kwargs.get("context", self) is None:
+            del kwargs["context"]
         if sys.version_info >= (3, 13, 3) and name is not None:
             kwargs["name"] = name
             name = None
-        task = factory(self, coro, **kwargs)
+        task = self._task_factory(self, coro, **kwargs)
         if name is not None:
             task.set_name(name)
         return task

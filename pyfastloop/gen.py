@@ -259,39 +259,8 @@ def multi_future(
     if isinstance(children, dict):
         keys = list(children.keys())
         children = children.values()
-    waiting = [convert_yielded(child) for child in children]
-    result: Future[Any] = Future()
-    if not waiting:
-        result.set_result({} if keys is not None else [])
-        return result
-    left = set(waiting)
-
-    def done(future: Any) -> None:
-        left.discard(future)
-        if left:
-            return
-        results = []
-        for child in waiting:
-            try:
-                results.append(child.result())
-            except Exception as exc:
-                _fail(exc)
-            except asyncio.CancelledError as exc:
-                _fail(exc)
-        if not result.done():
-            result.set_result(
-                dict(zip(keys, results, strict=True)) if keys is not None else results
-            )
-
-    def _fail(exc: BaseException) -> None:
-        if not result.done():
-            future_set_exc_info(result, (type(exc), exc, exc.__traceback__))
-        elif not isinstance(exc, quiet_exceptions):
-            app_log.error("Multiple exceptions in yield list", exc_info=exc)
-
-    for future in list(left):
-        future_add_done_callback(future, done)
-    return result
+    futures = [_convert_for_core(child, None) for child in children]
+    return _core.multi(futures, keys, quiet_exceptions)
 
 
 def with_timeout(
@@ -765,6 +734,7 @@ class Runner:
 
 _core.set_hooks(
     Return=Return,
+    YieldPoint=YieldPoint,
     convert=_convert_for_core,
     call_back=_call_back,
     await_any=_await_any,

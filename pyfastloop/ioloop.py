@@ -255,7 +255,9 @@ class IOLoop(Configurable):
         """Cancel a timeout; one that has run already is fine."""
         raise NotImplementedError
 
-    def add_callback(self, callback: Callable[..., Any], *args: Any, **kw: Any) -> None:
+    def add_callback(
+        self, callback: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> None:
         """Call back on the loop's next turn. The method that other threads may call."""
         raise NotImplementedError
 

@@ -8,6 +8,7 @@
  * Layer: core. Threads: the loop's own.
  */
 #include "core/future_parts.h"
+#include "core/gen_multi.h"
 #include "core/task_parts.h"
 
 static int gen_ring_step(FlLoop *loop, PyObject *obj);
@@ -18,6 +19,47 @@ FlGen_ResultOf(FlState *st, PyObject *future)
     if (FlFuture_CheckExact(st, future))
         return FlFuture_Result(future);
     return PyObject_CallMethodNoArgs(future, st->str_result);
+}
+
+static PyObject *gen_yielded(FlState *st, PyObject *obj, PyObject *owner);
+
+/* A list or dict of yieldables; one with yield points in it is left to Python. */
+static PyObject *
+gen_yielded_many(FlState *st, PyObject *obj, PyObject *owner)
+{
+    PyObject *keys = PyDict_Check(obj) ? PyDict_Keys(obj) : NULL;
+    PyObject *futures = PyDict_Check(obj) ? PyDict_Values(obj) : PySequence_List(obj);
+    PyObject *result = NULL;
+    bool points = false;
+
+    if (futures == NULL || (PyDict_Check(obj) && keys == NULL))
+        goto done;
+    for (Py_ssize_t i = 0; !points && i < PyList_GET_SIZE(futures); i++) {
+        PyObject *child = PyList_GET_ITEM(futures, i);
+        int yes = FlFuture_CheckExact(st, child) || st->hook_YieldPoint == NULL
+                      ? 0
+                      : PyObject_IsInstance(child, st->hook_YieldPoint);
+
+        if (yes < 0)
+            goto done;
+        points = yes;
+    }
+    if (points) {
+        result = PyObject_CallFunctionObjArgs(st->hook_convert, obj,
+                                              owner ? owner : Py_None, NULL);
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(futures); i++) {
+        PyObject *child = gen_yielded(st, PyList_GET_ITEM(futures, i), NULL);
+
+        if (child == NULL || PyList_SetItem(futures, i, child) < 0)
+            goto done;
+    }
+    result = FlGen_Multi(st, futures, keys, NULL);
+done:
+    Py_XDECREF(keys);
+    Py_XDECREF(futures);
+    return result;
 }
 
 /* owner: the generator's future (its yield points need it), or NULL. */
@@ -38,6 +80,8 @@ gen_yielded(FlState *st, PyObject *obj, PyObject *owner)
         Py_XDECREF(loop);
         return task;
     }
+    if (PyList_CheckExact(obj) || PyDict_CheckExact(obj))
+        return gen_yielded_many(st, obj, owner);
     like = FlFuture_IsFutureLike(st, obj);
     if (like != 0)
         return like < 0 ? NULL : Py_NewRef(obj);

@@ -9,6 +9,7 @@
  *
  * Layer: core. Threads: the loop's own; add_callback and its kin from any.
  */
+#include "core/args.h"
 #include "core/future.h"
 #include "core/handle.h"
 #include "core/loop_fd.h"
@@ -80,13 +81,11 @@ ioloop_handle(FlLoop *loop, PyObject *const *args, Py_ssize_t nargs, PyObject *k
     return handle;
 }
 
-static PyObject *
-ioloop_need_callback(const char *method)
-{
-    return PyErr_Format(PyExc_TypeError,
-                        "%s() missing a required positional argument: 'callback'",
-                        method);
-}
+/* What these methods call their positional arguments, for callers who name them. */
+static const char *const callback_names[] = {"callback"};
+static const char *const delay_names[] = {"delay", "callback"};
+static const char *const when_names[] = {"when", "callback"};
+static const char *const deadline_names[] = {"deadline", "callback"};
 
 static PyObject *
 ioloop_add_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -99,7 +98,8 @@ ioloop_add_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     if (loop == NULL)
         return NULL;
     if (nargs < 1)
-        return ioloop_need_callback("add_callback");
+        return FlArgs_Retry("add_callback", self, args, nargs, kw, ioloop_add_callback,
+                            callback_names, 1);
     if (loop->closed)
         Py_RETURN_NONE;
     handle = ioloop_handle(loop, args, nargs, kw);
@@ -171,7 +171,8 @@ ioloop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObj
     if (loop == NULL)
         return NULL;
     if (nargs < 2)
-        return ioloop_need_callback("call_later");
+        return FlArgs_Retry("call_later", self, args, nargs, kw, ioloop_call_later,
+                            delay_names, 2);
     delay = PyFloat_AsDouble(args[0]);
     if (delay == -1.0 && PyErr_Occurred())
         return NULL;
@@ -198,7 +199,8 @@ ioloop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject
     if (loop == NULL)
         return NULL;
     if (nargs < 2)
-        return ioloop_need_callback("call_at");
+        return FlArgs_Retry("call_at", self, args, nargs, kw, ioloop_call_at,
+                            when_names, 2);
     when = PyFloat_AsDouble(args[0]);
     if ((when == -1.0 && PyErr_Occurred()) || ioloop_wall((FlIOLoop *)self, &now) < 0)
         return NULL;
@@ -216,7 +218,8 @@ ioloop_add_timeout(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     if (loop == NULL)
         return NULL;
     if (nargs < 2)
-        return ioloop_need_callback("add_timeout");
+        return FlArgs_Retry("add_timeout", self, args, nargs, kw, ioloop_add_timeout,
+                            deadline_names, 2);
     if (PyFloat_Check(args[0]) || PyLong_Check(args[0]))
         return ioloop_call_at(self, args, nargs, kw);
     delay = ioloop_timedelta(args[0]);
@@ -225,11 +228,29 @@ ioloop_add_timeout(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     return ioloop_timer(loop, monotonic_seconds() + delay, args + 1, nargs - 1, kw);
 }
 
+/* The one argument of a method, given by position or by its name; borrowed. */
 static PyObject *
-ioloop_remove_timeout(PyObject *self, PyObject *timeout)
+ioloop_only_argument(const char *method, const char *name, PyObject *const *args,
+                     Py_ssize_t nargs, PyObject *kw)
+{
+    Py_ssize_t words = kw == NULL ? 0 : PyTuple_GET_SIZE(kw);
+
+    if (nargs + words == 1 && (words == 0 || PyUnicode_CompareWithASCIIString(
+                                                 PyTuple_GET_ITEM(kw, 0), name) == 0))
+        return args[0];
+    return PyErr_Format(PyExc_TypeError, "%s() takes one argument: '%s'", method, name);
+}
+
+static PyObject *
+ioloop_remove_timeout(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kw)
 {
     FlState *st = ((FlIOLoop *)self)->st;
+    PyObject *timeout =
+        ioloop_only_argument("remove_timeout", "timeout", args, nargs, kw);
 
+    if (timeout == NULL)
+        return NULL;
     if (PyObject_TypeCheck(timeout, st->Handle_type)) {
         FlHandle_Cancel((FlHandle *)timeout);
         Py_RETURN_NONE;
@@ -449,13 +470,15 @@ ioloop_find_file(FlLoop *loop, PyObject *file)
 }
 
 static PyObject *
-ioloop_remove_handler(PyObject *self, PyObject *file)
+ioloop_remove_handler(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kw)
 {
     FlLoop *loop = ioloop_loop(self);
+    PyObject *file = ioloop_only_argument("remove_handler", "fd", args, nargs, kw);
     PyObject *found;
     int fd;
 
-    if (loop == NULL)
+    if (loop == NULL || file == NULL)
         return NULL;
     fd = FlWatch_Descriptor(file);
     if (fd < 0) {
@@ -555,22 +578,40 @@ ioloop_dealloc(PyObject *obj)
 
 static PyMethodDef ioloop_methods[] = {
     FL_FAST("add_callback", ioloop_add_callback,
+            "add_callback($self, callback, *args, **kwargs)\n--\n\n"
             "Call callback(*args, **kwargs) on the next tick; from any thread."),
     FL_FAST("spawn_callback", ioloop_add_callback,
+            "spawn_callback($self, callback, *args, **kwargs)\n--\n\n"
             "add_callback() under the name for what nobody waits for."),
-    FL_FAST("call_later", ioloop_call_later, "Call callback in delay seconds."),
-    FL_FAST("call_at", ioloop_call_at, "Call callback at IOLoop.time() when."),
+    FL_FAST("call_later", ioloop_call_later,
+            "call_later($self, delay, callback, *args, **kwargs)\n--\n\n"
+            "Call callback in delay seconds."),
+    FL_FAST("call_at", ioloop_call_at,
+            "call_at($self, when, callback, *args, **kwargs)\n--\n\n"
+            "Call callback at IOLoop.time() when."),
     FL_FAST("add_timeout", ioloop_add_timeout,
+            "add_timeout($self, deadline, callback, *args, **kwargs)\n--\n\n"
             "Call callback at a time, or after a timedelta."),
-    {"remove_timeout", ioloop_remove_timeout, METH_O, "Cancel what one of those gave."},
-    {"time", ioloop_time, METH_NOARGS, "Seconds of the wall clock."},
+    FL_FAST("remove_timeout", ioloop_remove_timeout,
+            "remove_timeout($self, timeout)\n--\n\n"
+            "Cancel what one of those gave."),
+    {"time", ioloop_time, METH_NOARGS,
+     "time($self)\n--\n\n"
+     "Seconds of the wall clock."},
     FL_FAST("add_future", ioloop_add_future,
+            "add_future($self, future, callback)\n--\n\n"
             "Call callback(future) from the loop once it is done."),
     {"add_handler", (PyCFunction)(void (*)(void))ioloop_add_handler,
-     METH_VARARGS | METH_KEYWORDS, "Call handler(fd, events) whenever events come."},
+     METH_VARARGS | METH_KEYWORDS,
+     "add_handler($self, fd, handler, events)\n--\n\n"
+     "Call handler(fd, events) whenever events come."},
     {"update_handler", (PyCFunction)(void (*)(void))ioloop_update_handler,
-     METH_VARARGS | METH_KEYWORDS, "Change the events of a handler."},
-    {"remove_handler", ioloop_remove_handler, METH_O, "Forget a handler."},
+     METH_VARARGS | METH_KEYWORDS,
+     "update_handler($self, fd, events)\n--\n\n"
+     "Change the events of a handler."},
+    FL_FAST("remove_handler", ioloop_remove_handler,
+            "remove_handler($self, fd)\n--\n\n"
+            "Forget a handler."),
     {"_attach", ioloop_attach, METH_O, "Bind to an asyncio loop, ours or foreign."},
     {NULL, NULL, 0, NULL},
 };

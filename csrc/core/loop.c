@@ -509,30 +509,69 @@ loop_stats(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 static PyMethodDef loop_methods[] = {
-    FL_FAST("call_soon", FlLoop_call_soon, "Call callback(*args) on the next tick."),
+    FL_FAST("call_soon", FlLoop_call_soon,
+            "call_soon($self, callback, *args, context=None)\n--\n\n"
+            "Call callback(*args) on the next tick."),
     FL_FAST("call_soon_threadsafe", FlLoop_call_soon_threadsafe,
+            "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
             "call_soon() from any thread."),
-    FL_FAST("call_later", FlLoop_call_later, "Call callback(*args) in delay seconds."),
-    FL_FAST("call_at", FlLoop_call_at, "Call callback(*args) at loop.time() when."),
-    {"time", FlLoop_time, METH_NOARGS, "Seconds of the monotonic clock."},
-    {"create_future", FlLoop_create_future, METH_NOARGS, "A pending future."},
-    {"_run", FlLoop_run, METH_NOARGS, "Run ticks until stop()."},
-    {"stop", FlLoop_stop, METH_NOARGS, "Leave the loop after this tick."},
-    {"close", loop_close, METH_NOARGS, "Let go of everything that waits."},
-    {"is_closed", loop_is_closed, METH_NOARGS, "Whether close() was called."},
-    {"is_running", loop_is_running, METH_NOARGS, "Whether the loop runs now."},
-    {"get_debug", loop_get_debug, METH_NOARGS, "Whether debug mode is on."},
-    {"set_debug", loop_set_debug, METH_O, "Turn debug mode on or off."},
+    FL_FAST("call_later", FlLoop_call_later,
+            "call_later($self, delay, callback, *args, context=None)\n--\n\n"
+            "Call callback(*args) in delay seconds."),
+    FL_FAST("call_at", FlLoop_call_at,
+            "call_at($self, when, callback, *args, context=None)\n--\n\n"
+            "Call callback(*args) at loop.time() when."),
+    {"time", FlLoop_time, METH_NOARGS,
+     "time($self)\n--\n\n"
+     "Seconds of the monotonic clock."},
+    {"create_future", FlLoop_create_future, METH_NOARGS,
+     "create_future($self)\n--\n\n"
+     "A pending future."},
+    FL_FAST("create_task", FlLoop_create_task,
+            "create_task($self, coro, **kwargs)\n--\n\n"
+            "A task that runs coro in this loop; name, context and what else the task "
+            "takes by keyword."),
+    {"_run", FlLoop_run, METH_NOARGS,
+     "_run($self)\n--\n\n"
+     "Run ticks until stop()."},
+    {"stop", FlLoop_stop, METH_NOARGS,
+     "stop($self)\n--\n\n"
+     "Leave the loop after this tick."},
+    {"close", loop_close, METH_NOARGS,
+     "close($self)\n--\n\n"
+     "Let go of everything that waits."},
+    {"is_closed", loop_is_closed, METH_NOARGS,
+     "is_closed($self)\n--\n\n"
+     "Whether close() was called."},
+    {"is_running", loop_is_running, METH_NOARGS,
+     "is_running($self)\n--\n\n"
+     "Whether the loop runs now."},
+    {"get_debug", loop_get_debug, METH_NOARGS,
+     "get_debug($self)\n--\n\n"
+     "Whether debug mode is on."},
+    {"set_debug", loop_set_debug, METH_O,
+     "set_debug($self, enabled, /)\n--\n\n"
+     "Turn debug mode on or off."},
     {"set_own_tasks", loop_set_own_tasks, METH_O,
+     "set_own_tasks($self, flag, /)\n--\n\n"
      "Let create_task() give _core.Task instead of asyncio.Task."},
     {"add_reader", (PyCFunction)(void (*)(void))FlLoop_add_reader, METH_FASTCALL,
+     "add_reader($self, fd, callback, *args)\n--\n\n"
      "Call callback(*args) whenever fd can be read."},
     {"add_writer", (PyCFunction)(void (*)(void))FlLoop_add_writer, METH_FASTCALL,
+     "add_writer($self, fd, callback, *args)\n--\n\n"
      "Call callback(*args) whenever fd can be written."},
-    {"remove_reader", FlLoop_remove_reader, METH_O, "Undo add_reader()."},
-    {"remove_writer", FlLoop_remove_writer, METH_O, "Undo add_writer()."},
-    {"stats", loop_stats, METH_NOARGS, "Counters of the loop's work, as a dict."},
+    {"remove_reader", FlLoop_remove_reader, METH_O,
+     "remove_reader($self, fd, /)\n--\n\n"
+     "Undo add_reader()."},
+    {"remove_writer", FlLoop_remove_writer, METH_O,
+     "remove_writer($self, fd, /)\n--\n\n"
+     "Undo add_writer()."},
+    {"stats", loop_stats, METH_NOARGS,
+     "stats($self)\n--\n\n"
+     "Counters of the loop's work, as a dict."},
     {"_open_signals", FlLoop_open_signals, METH_NOARGS,
+     "_open_signals($self)\n--\n\n"
      "The descriptor for signal.set_wakeup_fd()."},
     {NULL, NULL, 0, NULL},
 };

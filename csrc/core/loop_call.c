@@ -7,8 +7,13 @@
  */
 #include "core/loop_methods.h"
 
+#include "core/args.h"
 #include "core/future.h"
 #include "core/handle.h"
+
+static const char *const callback_names[] = {"callback"};
+static const char *const delay_names[] = {"delay", "callback"};
+static const char *const when_names[] = {"when", "callback"};
 
 /* The `context` keyword: borrowed, NULL for none; -1 with TypeError for any other. */
 static int
@@ -66,11 +71,6 @@ call_prepare(FlLoop *loop, const char *method, Py_ssize_t skip, PyObject *const 
     *context = NULL;
     if (kw != NULL && call_context(loop, method, args + nargs, kw, context) < 0)
         return -1;
-    if (nargs <= skip) {
-        PyErr_Format(PyExc_TypeError,
-                     "%s() missing a required positional argument: 'callback'", method);
-        return -1;
-    }
     if (loop->closed)
         return FlLoop_CheckOpen(loop);
     if (loop->debug)
@@ -85,6 +85,9 @@ FlLoop_call_soon(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObjec
     PyObject *context;
     FlHandle *handle;
 
+    if (nargs < 1)
+        return FlArgs_Retry("call_soon", obj, args, nargs, kw, FlLoop_call_soon,
+                            callback_names, 1);
     if (call_prepare(loop, "call_soon", 0, args, nargs, kw, &context, false) < 0)
         return NULL;
     if (loop->inbox_len != 0 && FlLoop_TakeInbox(loop) < 0)
@@ -103,6 +106,9 @@ FlLoop_call_soon_threadsafe(PyObject *obj, PyObject *const *args, Py_ssize_t nar
     PyObject *context;
     FlHandle *handle;
 
+    if (nargs < 1)
+        return FlArgs_Retry("call_soon_threadsafe", obj, args, nargs, kw,
+                            FlLoop_call_soon_threadsafe, callback_names, 1);
     if (call_prepare(loop, "call_soon_threadsafe", 0, args, nargs, kw, &context, true) <
         0)
         return NULL;
@@ -132,6 +138,9 @@ FlLoop_call_later(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObje
     PyObject *context;
     double delay;
 
+    if (nargs < 2)
+        return FlArgs_Retry("call_later", obj, args, nargs, kw, FlLoop_call_later,
+                            delay_names, 2);
     if (call_prepare(loop, "call_later", 1, args, nargs, kw, &context, false) < 0)
         return NULL;
     if (args[0] == Py_None) {
@@ -152,6 +161,9 @@ FlLoop_call_at(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject 
     PyObject *context;
     double when;
 
+    if (nargs < 2)
+        return FlArgs_Retry("call_at", obj, args, nargs, kw, FlLoop_call_at, when_names,
+                            2);
     if (call_prepare(loop, "call_at", 1, args, nargs, kw, &context, false) < 0)
         return NULL;
     if (args[0] == Py_None) {

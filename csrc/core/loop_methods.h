@@ -24,6 +24,10 @@ PyObject *FlLoop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs
 PyObject *FlLoop_time(PyObject *self, PyObject *ignored);
 PyObject *FlLoop_create_future(PyObject *self, PyObject *ignored);
 
+/* loop_task.c */
+PyObject *FlLoop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kw);
+
 /* loop_run.c */
 PyObject *FlLoop_run(PyObject *self, PyObject *ignored);
 PyObject *FlLoop_stop(PyObject *self, PyObject *ignored);

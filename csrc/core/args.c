@@ -1,0 +1,60 @@
+/* args.c -- arguments that callers name though nearly everybody gives them by position.
+ *
+ * Layer: core. Threads: with the interpreter.
+ */
+#include "core/args.h"
+
+/* Where a name stands among the keywords, or -1. */
+static Py_ssize_t
+args_find(PyObject *kw, const char *name)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kw); i++) {
+        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kw, i), name) == 0)
+            return i;
+    }
+    return -1;
+}
+
+PyObject *
+FlArgs_Retry(const char *name, PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+             PyObject *kw, fl_fast_method method, const char *const *names,
+             Py_ssize_t needed)
+{
+    Py_ssize_t words = kw == NULL ? 0 : PyTuple_GET_SIZE(kw);
+    Py_ssize_t left = words - (needed - nargs), n = 0;
+    PyObject **placed = PyMem_New(PyObject *, nargs + words + 1);
+    PyObject *rest = left < 0 ? PyTuple_New(0) : PyTuple_New(left), *res = NULL;
+
+    if (placed == NULL || rest == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    for (; n < nargs; n++)
+        placed[n] = args[n];
+    for (; n < needed; n++) {
+        Py_ssize_t at = kw == NULL ? -1 : args_find(kw, names[n]);
+
+        if (at < 0) {
+            PyErr_Format(PyExc_TypeError,
+                         "%s() missing a required positional argument: '%s'", name,
+                         names[n]);
+            goto done;
+        }
+        placed[n] = args[nargs + at];
+    }
+    for (Py_ssize_t i = 0, k = 0; i < words; i++) {
+        bool moved = false;
+
+        for (Py_ssize_t j = nargs; j < needed; j++)
+            moved |= args_find(kw, names[j]) == i;
+        if (moved)
+            continue;
+        PyTuple_SET_ITEM(rest, k++, Py_NewRef(PyTuple_GET_ITEM(kw, i)));
+        placed[n++] = args[nargs + i];
+    }
+    res = method(self, placed, needed, left > 0 ? rest : NULL);
+done:
+    Py_XDECREF(rest);
+    PyMem_Free(placed);
+    return res;
+}

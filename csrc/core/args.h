@@ -1,0 +1,22 @@
+/* args.h -- arguments that callers name though nearly everybody gives them by position.
+ *
+ * Layer: core. Threads: with the interpreter.
+ */
+#ifndef FL_CORE_ARGS_H
+#define FL_CORE_ARGS_H
+
+#include "core/compat.h"
+
+#include <stdbool.h>
+
+typedef PyObject *(*fl_fast_method)(PyObject *self, PyObject *const *args,
+                                    Py_ssize_t nargs, PyObject *kw);
+
+/* Fewer positional arguments came than method needs: those that were given by name are
+ * put in their places, and method is called again; TypeError for one that is missing.
+ * New reference. */
+PyObject *FlArgs_Retry(const char *name, PyObject *self, PyObject *const *args,
+                       Py_ssize_t nargs, PyObject *kw, fl_fast_method method,
+                       const char *const *names, Py_ssize_t needed); /* escapes */
+
+#endif
