@@ -27,7 +27,7 @@ import threading
 import traceback
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyfastloop import _core
@@ -401,7 +401,8 @@ class Loop(_core.Loop, asyncio.AbstractEventLoop):
                 _log.error("Exception in default exception handler", exc_info=True)
 
     def _report_slow(self, handle: Any, seconds: float) -> None:
-        _log.warning("Executing %r took %.3f seconds", handle, seconds)
+        # As text now: the handle lets go of its callback when it has run.
+        _log.warning("Executing %s took %.3f seconds", repr(handle), seconds)
 
     def set_debug(self, enabled: bool) -> None:
         """Turn debug mode on or off: slow callbacks, calls from other threads."""
