@@ -23,7 +23,7 @@ import traceback
 import warnings
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from pyfastloop import _core
 from pyfastloop.concurrent import (
@@ -107,13 +107,13 @@ class IOLoop(Configurable):
 
     # ---- which loop ----
 
-    @typing.overload
+    @overload
     @staticmethod
     def current() -> IOLoop: ...
-    @typing.overload
+    @overload
     @staticmethod
-    def current(instance: typing.Literal[True]) -> IOLoop: ...
-    @typing.overload
+    def current(instance: Literal[True]) -> IOLoop: ...
+    @overload
     @staticmethod
     def current(instance: bool) -> IOLoop | None: ...
     @staticmethod
