@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "base/scan.h"
+
 #define X(Name) int Fl##Name##_AddType(PyObject *module, FlState *st);
 FL_TYPES(X)
 #undef X
@@ -93,6 +95,7 @@ FlState_Init(PyObject *module)
     FlState *st = FlState_OfModule(module);
 
     st->module = module;
+    fl_cpu_init();
     st->running = (Py_tss_t)Py_tss_NEEDS_INIT;
     if (PyThread_tss_create(&st->running) != 0) {
         PyErr_NoMemory();

@@ -112,7 +112,14 @@
     X(_complete_head_by_name) \
     X(check_etag_header)    \
     X(clear)                \
+    X(compiled_template_cache) \
+    X(cross_origin_protection) \
     X(hexdigest)            \
+    X(info)                 \
+    X(isEnabledFor)         \
+    X(static_hash_cache)    \
+    X(warning)              \
+    X(xsrf_cookies)         \
     X(set_etag_header)      \
     X(_convert_header_value) \
     X(_go_on)               \
@@ -254,8 +261,10 @@ typedef struct FlState {
 #undef X
     uint64_t web_date_second; /* what web_date says */
     int type_watcher;         /* 0: none yet, -1: none to be had, else its id + 1 */
+    int dict_watcher;         /* likewise */
     const void *http_target; /* borrowed: web's FlHTTP1Target, NULL without web */
     PyObject *header_names[FL_STATE_HEADER_NAMES]; /* owned; NULL until first used */
+    uint32_t header_hashes[FL_STATE_HEADER_NAMES]; /* with header_names */
     struct FlListener *resting; /* borrowed list: listeners without descriptors */
     PyObject *swap_task; /* owned; asyncio.tasks._swap_current_task, 3.12 and later */
     PyObject *current_tasks; /* owned; asyncio.tasks._current_tasks, where it is NULL */

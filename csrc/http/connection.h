@@ -149,7 +149,7 @@ struct FlHTTP1ServerConnection {
     PyObject *delegate;        /* owned; NULL before start_serving and after close */
     FlHTTP1Connection *conn;   /* owned: the exchange under way */
     PyObject *closing;         /* owned, nullable: the future that close() gave */
-    void *target;              /* web/'s, borrowed from delegate; NULL: not asked */
+    PyObject *target;          /* owned, nullable: web/'s table for this server */
     fl_loop_timer timer;
     uint64_t deadline; /* monotonic ns */
     uint64_t armed_at; /* what the timer is armed for */

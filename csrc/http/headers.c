@@ -149,6 +149,7 @@ FlHTTPHeaders_KnownName(FlState *st, uint8_t id)
         if (str != NULL)
             PyUnicode_InternInPlace(&str);
         st->header_names[id] = str;
+        st->header_hashes[id] = name_hash(name);
     }
     return st->header_names[id];
 }
@@ -380,7 +381,24 @@ FlHTTPHeaders_Set(FlHTTPHeaders *self, PyObject *name, PyObject *value)
 int
 FlHTTPHeaders_SetId(FlHTTPHeaders *self, uint8_t id, PyObject *value)
 {
-    return set_entry(self, fl_header_name(id), value);
+    PyObject *name = FlHTTPHeaders_KnownName(self->st, id);
+    int32_t at = FlHTTPHeaders_FindId(self, id);
+    FlHeaderEntry *e;
+
+    if (at >= 0) {
+        remove_entries(self, at, true);
+        Py_XSETREF(self->entries[at].value, Py_NewRef(value));
+        return 0;
+    }
+    e = name == NULL ? NULL : entry_push(self);
+    if (e == NULL)
+        return -1;
+    *e = (FlHeaderEntry){.name = Py_NewRef(name),
+                         .value = Py_NewRef(value),
+                         .hash = self->st->header_hashes[id],
+                         .id = id};
+    entry_link(self, -1);
+    return 0;
 }
 
 int

@@ -599,6 +599,7 @@ server_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(server->delegate);
     Py_VISIT(server->conn);
     Py_VISIT(server->closing);
+    Py_VISIT(server->target);
     Py_VISIT(server->dict);
     return 0;
 }
@@ -621,6 +622,7 @@ server_clear(PyObject *op)
     Py_CLEAR(server->context);
     Py_CLEAR(server->delegate);
     Py_CLEAR(server->closing);
+    Py_CLEAR(server->target);
     Py_CLEAR(server->dict);
     return 0;
 }

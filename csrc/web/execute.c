@@ -104,7 +104,8 @@ application_hooks(FlState *st)
 {
     static const char *const names[] = {"log_request",          "start_request",
                                         "find_handler",         "__call__",
-                                        "get_handler_delegate", "__getattribute__"};
+                                        "get_handler_delegate", "__getattribute__",
+                                        "__setattr__"};
 
     if (st->web_application_hooks == NULL)
         st->web_application_hooks = (PyObject *)plain_hooks(
@@ -138,121 +139,41 @@ FlWeb_LogOriginal(FlState *st)
 
 /* ---- is everything between the socket and the handler original? ---- */
 
-/* Whether a plain object of exactly this class has none of the hooks set on itself. */
-static bool
-instance_plain(PyObject *object, FlHooks *hooks)
-{
-    PyObject *dict;
-    bool plain = true;
-
-    if (!Py_IS_TYPE(object, hooks->type) || FlHooks_Verify(hooks) < 0 ||
-        hooks->replaced != 0)
-        return false;
-    dict = PyObject_GenericGetDict(object, NULL);
-    if (dict == NULL)
-        return false;
-    for (Py_ssize_t i = 0; plain && i < hooks->count; i++) {
-        if (PyDict_GetItemWithError(dict, PyTuple_GET_ITEM(hooks->names, i)) != NULL)
-            plain = false;
-    }
-    Py_DECREF(dict);
-    return plain && !PyErr_Occurred();
-}
-
-static bool
-attribute_is_true(PyObject *object, PyObject *name)
-{
-    PyObject *value;
-    int is;
-
-    if (PyObject_GetOptionalAttr(object, name, &value) <= 0)
-        return true;
-    is = PyObject_IsTrue(value);
-    Py_DECREF(value);
-    return is != 0;
-}
-
-/* The application behind a server that only hands on; new reference, or NULL. */
-static PyObject *
-plain_application(FlState *st, PyObject *server)
-{
-    PyObject *application = NULL;
-
-    if (st->web_server == NULL || st->web_handler == NULL)
-        return NULL;
-    if (!instance_plain(server, (FlHooks *)st->web_server) ||
-        attribute_is_true(server, st->str_xheaders))
-        return NULL;
-    if (PyObject_GetOptionalAttr(server, st->str_request_callback, &application) <= 0)
-        return NULL;
-    if (application_hooks(st) == NULL ||
-        !instance_plain(application, application_hooks(st)))
-        Py_CLEAR(application);
-    return application;
-}
-
 /* Settings under which a request does more than C does. */
 static bool
-settings_plain(FlState *st, PyObject *application)
+settings_plain(FlState *st, PyObject *settings)
 {
-    static const char *const names[] = {"compiled_template_cache", "static_hash_cache"};
-    PyObject *settings;
-    bool plain = true;
+    PyObject *const names[] = {st->str_compiled_template_cache,
+                               st->str_static_hash_cache};
 
-    if (PyObject_GetOptionalAttr(application, st->str_settings, &settings) <= 0)
-        return false;
     if (!PyDict_Check(settings))
-        plain = false;
-    for (size_t i = 0; plain && PyDict_GET_SIZE(settings) > 0 &&
-                       i < Py_ARRAY_LENGTH(names);
+        return false;
+    for (size_t i = 0; PyDict_GET_SIZE(settings) > 0 && i < Py_ARRAY_LENGTH(names);
          i++) {
-        PyObject *value = PyDict_GetItemString(settings, names[i]);
+        PyObject *value = PyDict_GetItem(settings, names[i]);
 
         if (value != NULL && PyObject_IsTrue(value) != 1)
-            plain = false;
-    }
-    Py_DECREF(settings);
-    return plain;
-}
-
-static bool
-routers_plain(FlState *st, PyObject *application)
-{
-    PyObject *names[] = {st->str_default_router, st->str_wildcard_router};
-    FlHooks *hooks = router_hooks(st);
-    bool plain = hooks != NULL;
-
-    for (size_t i = 0; plain && i < Py_ARRAY_LENGTH(names); i++) {
-        PyObject *router;
-
-        if (PyObject_GetOptionalAttr(application, names[i], &router) <= 0)
             return false;
-        plain = instance_plain(router, hooks);
-        Py_DECREF(router);
     }
-    return plain;
+    return true;
 }
 
-/* The table of an application's routes, made anew where it is out of date; borrowed from
- * the application's dict. */
+/* The table for a server, which says that nothing was replaced; borrowed from the
+ * connection, or NULL (maybe with an exception): Python's way. */
 static FlRoutes *
-routes_of(FlState *st, PyObject *application)
+routes_of(FlState *st, FlHTTP1ServerConnection *server)
 {
-    PyObject *dict = PyObject_GenericGetDict(application, NULL);
-    PyObject *routes;
+    FlRoutes *routes = (FlRoutes *)server->target;
 
-    if (dict == NULL)
+    if (routes != NULL && FlRoutes_Current(routes, server->delegate))
+        return routes;
+    if (st->web_server == NULL || st->web_handler == NULL ||
+        application_hooks(st) == NULL || router_hooks(st) == NULL)
         return NULL;
-    routes = PyDict_GetItemWithError(dict, st->str__c_routes);
-    if (routes == NULL || !Py_IS_TYPE(routes, st->Routes_type) ||
-        !FlRoutes_Current((FlRoutes *)routes, application)) {
-        routes = PyErr_Occurred() ? NULL : (PyObject *)FlRoutes_New(st, application);
-        if (routes != NULL && PyDict_SetItem(dict, st->str__c_routes, routes) < 0)
-            Py_CLEAR(routes);
-        Py_XDECREF(routes); /* the dict has it */
-    }
-    Py_DECREF(dict);
-    return (FlRoutes *)routes;
+    /* Other connections of this server may have made it already. */
+    routes = FlRoutes_OfServer(st, server->delegate);
+    Py_XSETREF(server->target, (PyObject *)routes);
+    return routes;
 }
 
 /* ---- the sequence ---- */
@@ -269,55 +190,46 @@ static int
 web_head(FlHTTP1Connection *conn)
 {
     FlState *st = conn->st;
-    PyObject *server = Py_NewRef(conn->server->delegate);
-    PyObject *application = plain_application(st, server);
-    FlRouteAnswer answer = FL_ROUTE_PYTHON;
+    FlHTTP1ServerConnection *server = conn->server;
+    int method = conn->block->head.method;
     PyObject *match[3] = {NULL, NULL, NULL};
-    FlHooks *hooks;
+    FlRouteAnswer answer = FL_ROUTE_PYTHON;
     FlRoutes *routes;
+    FlHooks *hooks;
 
-    Py_DECREF(server);
-    if (application == NULL || conn->params->decompress ||
-        conn->block->head.method == FL_METHOD_OTHER ||
-        conn->block->head.method > FL_METHOD_OPTIONS ||
-        !routers_plain(st, application) || !settings_plain(st, application))
-        goto done;
-    routes = routes_of(st, application);
-    if (routes == NULL)
-        goto done;
+    if (conn->params->decompress || method == FL_METHOD_OTHER ||
+        method > FL_METHOD_OPTIONS)
+        return 0;
+    routes = routes_of(st, server);
+    if (routes == NULL || !settings_plain(st, FlRoutes_Settings(routes))) {
+        PyErr_Clear(); /* looking at odd objects: Python's way tells it better */
+        return 0;
+    }
     Py_INCREF(routes);
     answer = FlRoutes_Match(routes, conn->block, match);
-    Py_DECREF(routes);
-    if (answer != FL_ROUTE_FOUND)
-        goto done;
     hooks = (FlHooks *)match[0];
-    if (FlHooks_Verify(hooks) < 0) {
+    if (answer == FL_ROUTE_FOUND && FlHooks_Verify(hooks) < 0)
         answer = FL_ROUTE_ERROR;
-    } else if ((hooks->replaced & SEQUENCE) != 0 ||
-               hooks->methods[conn->block->head.method] == NULL) {
+    if (answer == FL_ROUTE_FOUND &&
+        ((hooks->replaced & SEQUENCE) != 0 || hooks->methods[method] == NULL))
         answer = FL_ROUTE_PYTHON;
-    } else {
-        conn->request =
-            FlHTTPServerRequest_FromBlock(st, conn->block, (PyObject *)conn,
-                                          (PyObject *)conn->server, FlLoop_Now(conn->loop));
+    if (answer == FL_ROUTE_FOUND) {
+        conn->request = FlHTTPServerRequest_FromBlock(
+            st, conn->block, (PyObject *)conn, (PyObject *)server,
+            FlLoop_Now(conn->loop));
         if (conn->request == NULL)
             answer = FL_ROUTE_ERROR;
     }
-done:
-    if (answer == FL_ROUTE_FOUND) {
-        for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
+        if (answer == FL_ROUTE_FOUND)
             Py_XSETREF(conn->match[i], match[i]);
-        Py_XSETREF(conn->handler, application); /* until there is a handler */
-        return 1;
+        else
+            Py_XDECREF(match[i]);
     }
-    for (int i = 0; i < 3; i++)
-        Py_XDECREF(match[i]);
-    Py_XDECREF(application);
-    if (answer == FL_ROUTE_ERROR)
-        return -1;
-    if (PyErr_Occurred()) /* looking at odd objects: Python's way tells it better */
-        PyErr_Clear();
-    return 0;
+    if (answer == FL_ROUTE_FOUND) /* in the place of the handler, until there is one */
+        Py_XSETREF(conn->handler, Py_NewRef(FlRoutes_Application(routes)));
+    Py_DECREF(routes);
+    return (int)answer;
 }
 
 /* Calls a method by name; *result new reference. 0 or -1. */
@@ -367,11 +279,8 @@ new_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request)
         self->hooks = (FlHooks *)Py_NewRef(hooks);
         self->application = Py_NewRef(application);
         self->request = Py_NewRef(request);
-        self->path_args = PyList_New(0);
-        self->path_kwargs = PyDict_New();
         Py_XSETREF(conn->handler, Py_NewRef((PyObject *)self));
-        if (self->path_args != NULL && self->path_kwargs != NULL)
-            err = init_handler(self, kwargs);
+        err = init_handler(self, kwargs);
     }
     Py_XDECREF(kwargs);
     if (err < 0)
@@ -422,6 +331,8 @@ decode_path(FlRequestHandler *self, PyObject *groups)
     if (groups == NULL)
         return 0;
     if (PyTuple_Check(groups)) {
+        if (self->path_args == NULL && (self->path_args = PyList_New(0)) == NULL)
+            return -1;
         for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(groups); i++) {
             text = decoded(self, PyTuple_GET_ITEM(groups, i), NULL);
             err = text == NULL ? -1 : PyList_Append(self->path_args, text);
@@ -431,6 +342,8 @@ decode_path(FlRequestHandler *self, PyObject *groups)
         }
         return 0;
     }
+    if (self->path_kwargs == NULL && (self->path_kwargs = PyDict_New()) == NULL)
+        return -1;
     while (PyDict_Next(groups, &at, &name, &raw)) {
         text = decoded(self, raw, name);
         err = text == NULL ? -1 : PyDict_SetItem(self->path_kwargs, name, text);
@@ -446,7 +359,8 @@ decode_path(FlRequestHandler *self, PyObject *groups)
 static int
 check_forgery(FlRequestHandler *self, int method)
 {
-    static const char *const settings[] = {"xsrf_cookies", "cross_origin_protection"};
+    PyObject *const settings[] = {self->st->str_xsrf_cookies,
+                                  self->st->str_cross_origin_protection};
     PyObject *dict = NULL, *begin, *done;
     bool wanted = false;
 
@@ -458,7 +372,7 @@ check_forgery(FlRequestHandler *self, int method)
         return -1;
     for (size_t i = 0; i < Py_ARRAY_LENGTH(settings); i++) {
         PyObject *value =
-            PyDict_Check(dict) ? PyDict_GetItemString(dict, settings[i]) : Py_True;
+            PyDict_Check(dict) ? PyDict_GetItem(dict, settings[i]) : Py_True;
 
         if (value != NULL && PyObject_IsTrue(value) != 0)
             wanted = true;
@@ -471,6 +385,35 @@ check_forgery(FlRequestHandler *self, int method)
     Py_XDECREF(begin);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
+}
+
+#define FEW_GROUPS 4
+
+/* Whether the arguments of the method are at most a few by position. */
+static bool
+plain_arguments(FlRequestHandler *self)
+{
+    if (self->path_kwargs != NULL && (!PyDict_CheckExact(self->path_kwargs) ||
+                                      PyDict_GET_SIZE(self->path_kwargs) > 0))
+        return false;
+    return self->path_args == NULL ||
+           (PyList_CheckExact(self->path_args) &&
+            PyList_GET_SIZE(self->path_args) <= FEW_GROUPS);
+}
+
+static PyObject *
+call_by_name(FlRequestHandler *self, const char *name)
+{
+    PyObject *bound = PyObject_GetAttrString((PyObject *)self, name);
+    PyObject *args = self->path_args == NULL ? Py_NewRef(self->st->empty_tuple)
+                                             : PySequence_Tuple(self->path_args);
+    PyObject *result = NULL;
+
+    if (bound != NULL && args != NULL)
+        result = PyObject_Call(bound, args, self->path_kwargs);
+    Py_XDECREF(bound);
+    Py_XDECREF(args);
+    return result;
 }
 
 /* The user's method with the groups of the path. New reference. */
@@ -487,11 +430,9 @@ call_user(FlRequestHandler *self, int method)
         return NULL;
     if (!own && Py_IS_TYPE(self, hooks->type))
         function = Py_XNewRef(hooks->methods[method]);
-    if (function != NULL && PyDict_CheckExact(self->path_kwargs) &&
-        PyDict_GET_SIZE(self->path_kwargs) == 0 && PyList_CheckExact(self->path_args) &&
-        PyList_GET_SIZE(self->path_args) < 4) {
-        PyObject *args[5];
-        Py_ssize_t n = PyList_GET_SIZE(self->path_args);
+    if (function != NULL && plain_arguments(self)) {
+        PyObject *args[1 + FEW_GROUPS];
+        Py_ssize_t n = self->path_args == NULL ? 0 : PyList_GET_SIZE(self->path_args);
 
         args[0] = (PyObject *)self;
         for (Py_ssize_t i = 0; i < n; i++)
@@ -503,17 +444,7 @@ call_user(FlRequestHandler *self, int method)
         return result;
     }
     Py_XDECREF(function);
-    {
-        PyObject *bound = PyObject_GetAttrString((PyObject *)self, names[method]);
-        PyObject *args = PySequence_Tuple(self->path_args);
-
-        result = bound == NULL || args == NULL
-                     ? NULL
-                     : PyObject_Call(bound, args, self->path_kwargs);
-        Py_XDECREF(bound);
-        Py_XDECREF(args);
-    }
-    return result;
+    return call_by_name(self, names[method]);
 }
 
 /* What came of the sequence so far. */

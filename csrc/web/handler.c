@@ -439,7 +439,8 @@ body_size(FlRequestHandler *self)
     size_t total = 0;
 
     for (Py_ssize_t i = 0; i < count; i++)
-        total += (size_t)PyObject_Size(chunks[i]);
+        total += PyBytes_Check(chunks[i]) ? (size_t)PyBytes_GET_SIZE(chunks[i])
+                                          : (size_t)PyObject_Size(chunks[i]);
     return total;
 }
 
@@ -814,9 +815,9 @@ static bool
 access_enabled(FlRequestHandler *self)
 {
     FlState *st = self->st;
-    const char *method = self->status < 400   ? "info"
-                         : self->status < 500 ? "warning"
-                                              : "error";
+    PyObject *method = self->status < 400   ? st->str_info
+                       : self->status < 500 ? st->str_warning
+                                            : st->str_error;
     PyObject *dict, *cache, *level, *found;
     bool on = true;
 
@@ -828,8 +829,8 @@ access_enabled(FlRequestHandler *self)
         return true;
     }
     if (PyDict_GetItem(dict, st->str_disabled) == Py_False &&
-        PyDict_GetItemString(dict, method) == NULL &&
-        PyDict_GetItemString(dict, "isEnabledFor") == NULL &&
+        PyDict_GetItem(dict, method) == NULL &&
+        PyDict_GetItem(dict, st->str_isEnabledFor) == NULL &&
         (cache = PyDict_GetItem(dict, st->str__cache)) != NULL && PyDict_Check(cache)) {
         level = PyLong_FromLong(self->status < 400 ? 20 : self->status < 500 ? 30 : 40);
         found = level == NULL ? NULL : PyDict_GetItem(cache, level);
@@ -1123,8 +1124,6 @@ static PyMemberDef handler_members[] = {
     OBJECT("request", request),
     OBJECT("_headers", headers),
     OBJECT("_reason", reason),
-    OBJECT("path_args", path_args),
-    OBJECT("path_kwargs", path_kwargs),
     {"_transforms", T_OBJECT, offsetof(FlRequestHandler, transforms), 0, NULL},
     {"_prepared_future", T_OBJECT, offsetof(FlRequestHandler, prepared_future), 0, NULL},
     {"_status_code", T_INT, offsetof(FlRequestHandler, status), 0, NULL},
@@ -1138,7 +1137,47 @@ static PyMemberDef handler_members[] = {
 };
 #undef OBJECT
 
+static PyObject *
+get_path_args(PyObject *op, void *closure)
+{
+    FlRequestHandler *self = handler_cast(op);
+
+    (void)closure;
+    if (self->path_args == NULL)
+        self->path_args = PyList_New(0);
+    return Py_XNewRef(self->path_args);
+}
+
+static PyObject *
+get_path_kwargs(PyObject *op, void *closure)
+{
+    FlRequestHandler *self = handler_cast(op);
+
+    (void)closure;
+    if (self->path_kwargs == NULL)
+        self->path_kwargs = PyDict_New();
+    return Py_XNewRef(self->path_kwargs);
+}
+
+static int
+set_path_args(PyObject *op, PyObject *value, void *closure)
+{
+    (void)closure;
+    Py_XSETREF(handler_cast(op)->path_args, Py_XNewRef(value));
+    return 0;
+}
+
+static int
+set_path_kwargs(PyObject *op, PyObject *value, void *closure)
+{
+    (void)closure;
+    Py_XSETREF(handler_cast(op)->path_kwargs, Py_XNewRef(value));
+    return 0;
+}
+
 static PyGetSetDef handler_getset[] = {
+    {"path_args", get_path_args, set_path_args, NULL, NULL},
+    {"path_kwargs", get_path_kwargs, set_path_kwargs, NULL, NULL},
     {"_write_buffer", get_buffer, set_buffer, NULL, NULL},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},

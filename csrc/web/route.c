@@ -27,14 +27,68 @@ typedef struct {
     int count;
 } route;
 
+/* An attribute the table relies on: what an instance's dict has, or has not. */
+typedef struct {
+    PyObject *dict;     /* owned */
+    PyObject *name;     /* borrowed: interned */
+    PyObject *expected; /* owned, NULL: absent */
+} fact;
+
+#define FACTS 40
+
 struct FlRoutes {
-    PyObject_HEAD FlState *st; /* borrowed */
+    PyObject_HEAD FlState *st;           /* borrowed */
+    PyObject *server;                    /* borrowed: only compared */
+    PyObject *application, *settings;    /* owned */
     PyObject *default_router, *wildcard; /* owned */
     PyObject *default_rules, *rules;     /* owned lists */
     PyObject *any_rule;                  /* owned */
-    route *routes;                       /* owned */
+    PyObject *transforms;                /* owned list: empty */
+    FlHooks *hooks[3];                   /* owned: of server, application, router */
+    fact facts[FACTS];
+    int fact_count;
+    uint64_t epoch; /* of dict_epoch, when the facts were true; 0: look every time */
+    route *routes;  /* owned */
     Py_ssize_t count;
 };
+
+/* Moved by every change of a watched dict; beside hooks.c's the other one. */
+static uint64_t dict_epoch = 1;
+
+#if FL_TYPE_WATCHERS
+static int
+dict_changed(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *value)
+{
+    (void)event;
+    (void)dict;
+    (void)key;
+    (void)value;
+    dict_epoch++;
+    return 0;
+}
+#endif
+
+/* Lets a change of the dict be noticed; true when it will be. */
+static bool
+watch_dict(FlState *st, PyObject *dict)
+{
+#if FL_TYPE_WATCHERS
+    if (st->dict_watcher == 0) {
+        int id = PyDict_AddWatcher(dict_changed);
+
+        if (id < 0)
+            PyErr_Clear();
+        st->dict_watcher = id < 0 ? -1 : id + 1;
+    }
+    if (st->dict_watcher > 0 && PyDict_Watch(st->dict_watcher - 1, dict) == 0)
+        return true;
+    PyErr_Clear();
+#else
+    (void)st;
+    (void)dict;
+#endif
+    return false;
+}
 
 /* ---- patterns ---- */
 
@@ -284,70 +338,235 @@ done:
     return simple < 0 ? -1 : 0;
 }
 
-FlRoutes *
-FlRoutes_New(FlState *st, PyObject *application)
+/* Notes that the dict has (or has not) what it has now. 0 or -1. */
+static int
+note_fact(FlRoutes *self, PyObject *dict, PyObject *name, PyObject **value)
+{
+    PyObject *found = PyDict_GetItemWithError(dict, name);
+
+    if ((found == NULL && PyErr_Occurred()) || self->fact_count == FACTS)
+        return -1;
+    self->facts[self->fact_count++] =
+        (fact){Py_NewRef(dict), name, Py_XNewRef(found)};
+    if (!watch_dict(self->st, dict))
+        self->epoch = 0;
+    if (value != NULL)
+        *value = Py_XNewRef(found);
+    return 0;
+}
+
+static bool
+facts_true(const fact *facts, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (PyDict_GetItemWithError(facts[i].dict, facts[i].name) != facts[i].expected)
+            return false;
+    }
+    return true;
+}
+
+/* The dict of an instance whose class is exactly this one, untouched; *dict new. The
+ * hooks that an instance could shadow become facts: all must be absent. 1, 0 or -1. */
+static int
+plain_instance(FlRoutes *self, PyObject *object, FlHooks *hooks, PyObject **dict)
+{
+    *dict = NULL;
+    if (!Py_IS_TYPE(object, hooks->type))
+        return 0;
+    if (FlHooks_Verify(hooks) < 0)
+        return -1;
+    if (hooks->replaced != 0)
+        return 0;
+    *dict = PyObject_GenericGetDict(object, NULL);
+    if (*dict == NULL)
+        return -1;
+    for (Py_ssize_t i = 0; i < hooks->count; i++) {
+        PyObject *name = PyTuple_GET_ITEM(hooks->names, i), *value;
+
+        if (PyUnicode_READ_CHAR(name, 0) == '_' && PyUnicode_READ_CHAR(name, 1) == '_')
+            continue; /* those are looked up on classes only */
+        if (note_fact(self, *dict, name, &value) < 0)
+            return -1;
+        if (value != NULL) {
+            Py_DECREF(value);
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Everything but the routes. 1: untouched, 0: not, -1. */
+static int
+look_around(FlRoutes *self, PyObject *server)
+{
+    FlState *st = self->st;
+    PyObject *dict = NULL, *xheaders = NULL, *matcher = NULL, *target = NULL;
+    int ok;
+
+    self->hooks[0] = (FlHooks *)Py_NewRef(st->web_server);
+    self->hooks[1] = (FlHooks *)Py_NewRef(st->web_application_hooks);
+    self->hooks[2] = (FlHooks *)Py_NewRef(st->web_router_hooks);
+    ok = plain_instance(self, server, self->hooks[0], &dict);
+    if (ok > 0 && (note_fact(self, dict, st->str_xheaders, &xheaders) < 0 ||
+                   note_fact(self, dict, st->str_request_callback,
+                             &self->application) < 0))
+        ok = -1;
+    if (ok > 0 && (xheaders != Py_False || self->application == NULL))
+        ok = 0;
+    Py_CLEAR(dict);
+    Py_CLEAR(xheaders);
+    if (ok > 0)
+        ok = plain_instance(self, self->application, self->hooks[1], &dict);
+    if (ok > 0 &&
+        (note_fact(self, dict, st->str_settings, &self->settings) < 0 ||
+         note_fact(self, dict, st->str_default_router, &self->default_router) < 0 ||
+         note_fact(self, dict, st->str_wildcard_router, &self->wildcard) < 0 ||
+         note_fact(self, dict, st->str_transforms, &self->transforms) < 0))
+        ok = -1;
+    if (ok > 0 && (self->settings == NULL || self->default_router == NULL ||
+                   self->wildcard == NULL || self->transforms == NULL ||
+                   !PyList_CheckExact(self->transforms) ||
+                   PyList_GET_SIZE(self->transforms) > 0))
+        ok = 0;
+    Py_CLEAR(dict);
+    if (ok > 0)
+        ok = plain_instance(self, self->default_router, self->hooks[2], &dict);
+    if (ok > 0 && note_fact(self, dict, st->str_rules, &self->default_rules) < 0)
+        ok = -1;
+    Py_CLEAR(dict);
+    if (ok > 0)
+        ok = plain_instance(self, self->wildcard, self->hooks[2], &dict);
+    if (ok > 0 && note_fact(self, dict, st->str_rules, &self->rules) < 0)
+        ok = -1;
+    Py_CLEAR(dict);
+    if (ok > 0 && (self->rules == NULL || self->default_rules == NULL ||
+                   !PyList_CheckExact(self->rules) ||
+                   !PyList_CheckExact(self->default_rules) ||
+                   PyList_GET_SIZE(self->default_rules) != 1))
+        ok = 0; /* routes by host, too: Python's */
+    if (ok <= 0)
+        return ok;
+    self->any_rule = Py_NewRef(PyList_GET_ITEM(self->default_rules, 0));
+    dict = PyObject_GenericGetDict(self->any_rule, NULL);
+    if (dict == NULL || note_fact(self, dict, st->str_matcher, &matcher) < 0 ||
+        note_fact(self, dict, st->str_target, &target) < 0)
+        ok = -1;
+    else if (matcher == NULL ||
+             !Py_IS_TYPE(matcher, (PyTypeObject *)st->web_any_matches) ||
+             target != self->wildcard)
+        ok = 0;
+    Py_XDECREF(dict);
+    Py_XDECREF(matcher);
+    Py_XDECREF(target);
+    return ok;
+}
+
+static int
+make_routes(FlRoutes *self)
+{
+    Py_ssize_t count = PyList_GET_SIZE(self->rules);
+
+    self->routes = PyMem_Calloc((size_t)count + 1, sizeof(route));
+    if (self->routes == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count && i < PyList_GET_SIZE(self->rules); i++) {
+        PyObject *rule = Py_NewRef(PyList_GET_ITEM(self->rules, i));
+        int err;
+
+        self->count++;
+        err = make_route(self->st, &self->routes[i], rule);
+        Py_DECREF(rule);
+        if (err < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static FlRoutes *
+routes_new(FlState *st, PyObject *server)
 {
     FlRoutes *self = PyObject_GC_New(FlRoutes, st->Routes_type);
-    PyObject *matcher = NULL, *target = NULL;
+    int ok;
 
     if (self == NULL)
         return NULL;
     memset((char *)self + offsetof(FlRoutes, st), 0,
            sizeof(FlRoutes) - offsetof(FlRoutes, st));
     self->st = st;
+    self->server = server;
+    self->epoch = dict_epoch;
     PyObject_GC_Track(self);
-    self->default_router = attribute(application, st->str_default_router);
-    self->wildcard = attribute(application, st->str_wildcard_router);
-    if (self->default_router == NULL || self->wildcard == NULL)
-        goto fail;
-    self->default_rules = attribute(self->default_router, st->str_rules);
-    self->rules = attribute(self->wildcard, st->str_rules);
-    if (self->default_rules == NULL || self->rules == NULL)
-        goto fail;
-    if (!PyList_CheckExact(self->rules) || !PyList_CheckExact(self->default_rules) ||
-        PyList_GET_SIZE(self->default_rules) != 1)
-        return self; /* hosts: all of it is Python's */
-    self->any_rule = Py_NewRef(PyList_GET_ITEM(self->default_rules, 0));
-    matcher = attribute(self->any_rule, st->str_matcher);
-    target = attribute(self->any_rule, st->str_target);
-    if (matcher == NULL || target == NULL)
-        goto fail;
-    if (Py_IS_TYPE(matcher, (PyTypeObject *)st->web_any_matches) &&
-        target == self->wildcard) {
-        Py_ssize_t count = PyList_GET_SIZE(self->rules);
-
-        self->routes = PyMem_Calloc((size_t)count + 1, sizeof(route));
-        if (self->routes == NULL) {
-            PyErr_NoMemory();
-            goto fail;
-        }
-        for (Py_ssize_t i = 0; i < count; i++) {
-            PyObject *rule;
-            int err;
-
-            if (i >= PyList_GET_SIZE(self->rules))
-                break;
-            rule = Py_NewRef(PyList_GET_ITEM(self->rules, i));
-            self->count++;
-            err = make_route(st, &self->routes[i], rule);
-            Py_DECREF(rule);
-            if (err < 0)
-                goto fail;
-        }
-    }
-    Py_DECREF(matcher);
-    Py_DECREF(target);
+    ok = look_around(self, server);
+    if (ok > 0 && make_routes(self) < 0)
+        ok = -1;
+    if (ok <= 0)
+        Py_CLEAR(self);
     return self;
-fail:
-    Py_XDECREF(matcher);
-    Py_XDECREF(target);
-    Py_DECREF(self);
-    return NULL;
 }
 
-/* ---- is it still so ---- */
+FlRoutes *
+FlRoutes_OfServer(FlState *st, PyObject *server)
+{
+    PyObject *found;
+    FlRoutes *routes;
 
-/* Whether object.name is `expected`; objects with a plain dict, as ours have. */
+    if (PyObject_GetOptionalAttr(server, st->str__c_routes, &found) < 0)
+        return NULL;
+    if (found != NULL && Py_IS_TYPE(found, st->Routes_type) &&
+        FlRoutes_Current((FlRoutes *)found, server))
+        return (FlRoutes *)found;
+    Py_XDECREF(found);
+    routes = routes_new(st, server);
+    if (routes != NULL &&
+        PyObject_SetAttr(server, st->str__c_routes, (PyObject *)routes) < 0)
+        Py_CLEAR(routes);
+    if (routes != NULL && routes->epoch != 0)
+        routes->epoch = dict_epoch; /* that was our own change */
+    return routes;
+}
+
+PyObject *
+FlRoutes_Application(FlRoutes *routes)
+{
+    return routes->application;
+}
+
+PyObject *
+FlRoutes_Settings(FlRoutes *routes)
+{
+    return routes->settings;
+}
+
+bool
+FlRoutes_Current(FlRoutes *self, PyObject *server)
+{
+    if (server != self->server)
+        return false;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(self->hooks); i++) {
+        if (FlHooks_Verify(self->hooks[i]) < 0 || self->hooks[i]->replaced != 0)
+            return false;
+    }
+    if (self->epoch == 0 || self->epoch != dict_epoch) {
+        if (!facts_true(self->facts, self->fact_count))
+            return false;
+        if (self->epoch != 0)
+            self->epoch = dict_epoch;
+    }
+    if (PyList_GET_SIZE(self->transforms) > 0 ||
+        PyList_GET_SIZE(self->default_rules) != 1 ||
+        PyList_GET_ITEM(self->default_rules, 0) != self->any_rule ||
+        PyList_GET_SIZE(self->rules) != self->count)
+        return false;
+    for (Py_ssize_t i = 0; i < self->count; i++) {
+        if (PyList_GET_ITEM(self->rules, i) != self->routes[i].rule)
+            return false;
+    }
+    return true;
+}
+
+/* Whether object.name is `expected`. */
 static bool
 still(PyObject *object, PyObject *name, PyObject *expected)
 {
@@ -361,30 +580,6 @@ still(PyObject *object, PyObject *name, PyObject *expected)
     same = value == expected;
     Py_DECREF(value);
     return same;
-}
-
-bool
-FlRoutes_Current(FlRoutes *self, PyObject *application)
-{
-    FlState *st = self->st;
-
-    if (!still(application, st->str_default_router, self->default_router) ||
-        !still(application, st->str_wildcard_router, self->wildcard) ||
-        !still(self->default_router, st->str_rules, self->default_rules) ||
-        !still(self->wildcard, st->str_rules, self->rules))
-        return false;
-    if (self->routes == NULL)
-        return !PyList_CheckExact(self->default_rules) ||
-               PyList_GET_SIZE(self->default_rules) != 1;
-    if (PyList_GET_SIZE(self->default_rules) != 1 ||
-        PyList_GET_ITEM(self->default_rules, 0) != self->any_rule ||
-        PyList_GET_SIZE(self->rules) != self->count)
-        return false;
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        if (PyList_GET_ITEM(self->rules, i) != self->routes[i].rule)
-            return false;
-    }
-    return true;
 }
 
 static bool
@@ -571,11 +766,20 @@ routes_traverse(PyObject *op, visitproc visit, void *arg)
     FlRoutes *self = (FlRoutes *)op;
 
     Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->application);
+    Py_VISIT(self->settings);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(self->hooks); i++)
+        Py_VISIT(self->hooks[i]);
+    for (int i = 0; i < self->fact_count; i++) {
+        Py_VISIT(self->facts[i].dict);
+        Py_VISIT(self->facts[i].expected);
+    }
     Py_VISIT(self->default_router);
     Py_VISIT(self->wildcard);
     Py_VISIT(self->default_rules);
     Py_VISIT(self->rules);
     Py_VISIT(self->any_rule);
+    Py_VISIT(self->transforms);
     for (Py_ssize_t i = 0; i < self->count; i++) {
         Py_VISIT(self->routes[i].rule);
         Py_VISIT(self->routes[i].matcher);
@@ -607,11 +811,21 @@ routes_clear(PyObject *op)
     }
     PyMem_Free(self->routes);
     self->routes = NULL;
+    for (int i = 0; i < self->fact_count; i++) {
+        Py_CLEAR(self->facts[i].dict);
+        Py_CLEAR(self->facts[i].expected);
+    }
+    self->fact_count = 0;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(self->hooks); i++)
+        Py_CLEAR(self->hooks[i]);
+    Py_CLEAR(self->application);
+    Py_CLEAR(self->settings);
     Py_CLEAR(self->default_router);
     Py_CLEAR(self->wildcard);
     Py_CLEAR(self->default_rules);
     Py_CLEAR(self->rules);
     Py_CLEAR(self->any_rule);
+    Py_CLEAR(self->transforms);
     return 0;
 }
 

@@ -12,8 +12,10 @@
  * path can hold. A group is only taken over where the text behind it cannot begin with
  * a character of the group: then greedy matching needs no second try.
  *
- * The table remembers the lists, rules, targets and patterns it was made of; where one
- * is another now, the caller makes a new table.
+ * The table also is what says that server, application and routers are untouched: it
+ * remembers each attribute it relies on, of instances, and the hooks of their classes.
+ * Where one is another now, the caller makes a new table. From 3.12 on a watcher on the
+ * instances' dicts tells that nothing has changed; before, each attribute is looked up.
  *
  * Layer: web. Threads: none; owned by its Application's server connections.
  */
@@ -31,11 +33,17 @@ typedef enum {
     FL_ROUTE_FOUND = 1,
 } FlRouteAnswer;
 
-/* A table of `application` (an instance whose class is original); new reference. */
-FlRoutes *FlRoutes_New(FlState *st, PyObject *application);
+/* The table for an HTTPServer, kept in its dict under `_c_routes` for all its
+ * connections: new reference; NULL where the server, its application or its routers are
+ * not what their classes make (maybe with an exception). */
+FlRoutes *FlRoutes_OfServer(FlState *st, PyObject *server);
 
-/* Whether it still says what the application's rules say. */
-bool FlRoutes_Current(FlRoutes *routes, PyObject *application);
+/* Whether the table still says what these objects say. */
+bool FlRoutes_Current(FlRoutes *routes, PyObject *server);
+
+/* Borrowed. */
+PyObject *FlRoutes_Application(FlRoutes *routes);
+PyObject *FlRoutes_Settings(FlRoutes *routes);
 
 /* The rule for a request. FOUND: match[0] the FlHooks of the class, [1] the keywords of
  * initialize (dict or NULL), [2] the groups as bytes (tuple, dict or NULL); new
