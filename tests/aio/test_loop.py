@@ -121,7 +121,7 @@ def test_a_running_loop_can_be_neither_closed_nor_run(loop, factory):
     other = factory()
 
     def inside():
-        for call in (loop.close, loop.run_forever, other.run_forever):
+        for call in (loop.close, other.run_forever, loop.run_forever):
             try:
                 call()
             except RuntimeError as exc:
