@@ -3,8 +3,8 @@
  *   cc -O2 -std=c11 -D_GNU_SOURCE=1 -Icsrc benchmarks/c/head.c csrc/base/[a-z]*.c \
  *      csrc/proto/[a-z]*.c -o /tmp/head && /tmp/head
  *
- * Rounds of the cases are interleaved and the best of each is printed: on a shared machine
- * the least disturbed round tells most.
+ * Rounds of the cases are interleaved and the best of each is printed: on a shared
+ * machine the least disturbed round tells most.
  */
 #include <stdint.h>
 #include <stdio.h>

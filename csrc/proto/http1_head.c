@@ -218,6 +218,9 @@ read_line(line_cursor *c, const char *p, size_t n, size_t *at, fl_field *f,
 int
 fl_http1_fields(const char *p, size_t n, fl_field *fields, uint32_t cap)
 {
+    if (n == 0) {
+        return 0;
+    }
     if (n > FL_HEAD_MAX) {
         return -FL_BAD_HEAD_LONG;
     }

@@ -1,0 +1,85 @@
+/* fuzz_uri.c -- targets, percent-encoding, queries and hosts.
+ *
+ * Decoding never grows and undoes encoding; fields of a query put together again are
+ * the query; a host is split into pieces of itself.
+ */
+#include "fuzz.h"
+
+#include "proto/host.h"
+#include "proto/query.h"
+#include "proto/tokens.h"
+#include "proto/uri.h"
+
+static void
+check_percent(fl_span s, bool plus)
+{
+    char *decoded = copy_of(s.p, s.n), *in_place = copy_of(s.p, s.n);
+    size_t n = fl_percent_decode(decoded, s, plus);
+    MUST(n <= s.n);
+    MUST(fl_percent_decode(in_place, fl_span_make(in_place, s.n), plus) == n);
+    MUST(memcmp(decoded, in_place, n) == 0);
+    bool changed = n != s.n || memcmp(decoded, s.p, n) != 0;
+    MUST(fl_percent_any(s, plus) || !changed);
+
+    fl_span safe = FL_SPAN("/:");
+    size_t size = fl_percent_size(s, safe, plus);
+    char *encoded = copy_of("", 0), *back = copy_of("", 0);
+    encoded = realloc(encoded, size + 1);
+    back = realloc(back, size + 1);
+    MUST(encoded != NULL && back != NULL);
+    MUST(fl_percent_encode(encoded, s, safe, plus) == size);
+    for (size_t i = 0; i < size; i++) {
+        MUST(fl_is(encoded[i], FL_C_URI) || strchr("%/:+", encoded[i]) != NULL);
+    }
+    size_t len = fl_percent_decode(back, fl_span_make(encoded, size), plus);
+    MUST(fl_span_eq(fl_span_make(back, len), s));
+    free(decoded);
+    free(in_place);
+    free(encoded);
+    free(back);
+}
+
+static void
+check_query(fl_span s)
+{
+    fl_query q;
+    fl_query_field f;
+    size_t count = 0;
+    const char *end = s.p;
+    fl_query_init(&q, s);
+    while (fl_query_next(&q, &f)) {
+        count++;
+        MUST(f.name.p >= end && f.value.p >= f.name.p + f.name.n);
+        MUST(fl_scan_byte(f.name.p, f.name.n, '&') == f.name.n);
+        MUST(fl_scan_byte(f.name.p, f.name.n, '=') == f.name.n);
+        MUST(fl_scan_byte(f.value.p, f.value.n, '&') == f.value.n);
+        MUST(f.has_equals || f.value.n == 0);
+        MUST(f.name.n > 0 || f.has_equals);
+        MUST(f.name_encoded || !fl_percent_any(f.name, true));
+        MUST(f.value_encoded || !fl_percent_any(f.value, true));
+        end = f.value.p + f.value.n;
+    }
+    MUST(end <= s.p + s.n);
+    MUST(count <= fl_query_count(s));
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+{
+    fl_span s = fl_span_make((const char *)bytes, n), path, query, host;
+    int port;
+    check_percent(s, false);
+    check_percent(s, true);
+    fl_uri_split(s, &path, &query);
+    MUST(query.p == NULL ? path.n == n : path.n + 1 + query.n == n);
+    check_query(s);
+    if (query.p != NULL) {
+        check_query(query);
+    }
+    if (fl_host_split(s, &host, &port)) {
+        MUST(host.p == s.p && host.n <= n && port >= -1 && port <= 65535);
+        MUST(host.n == n || s.p[host.n] == ':');
+        MUST(fl_host_valid(host));
+    }
+    return 0;
+}
