@@ -47,6 +47,9 @@ fl_span_ieq(fl_span a, fl_span b)
     if (a.n != b.n) {
         return false;
     }
+    if (b.n == 0 || memcmp(a.p, b.p, b.n) == 0) { /* words, where b is a literal */
+        return true;
+    }
     for (size_t i = 0; i < a.n; i++) {
         if (a.p[i] != b.p[i] && fl_ascii_lower(a.p[i]) != fl_ascii_lower(b.p[i])) {
             return false;

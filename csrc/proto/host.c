@@ -4,7 +4,6 @@
  */
 #include "proto/host.h"
 
-#include "base/scan.h"
 #include "proto/tokens.h"
 
 #define MAX_PORT 65535
@@ -92,19 +91,22 @@ is_ipv6(fl_span s)
     return gap ? groups <= 7 : groups == 8;
 }
 
-/* "%" in a name must begin a percent-encoded byte. */
-static bool
-percents_are_pairs(fl_span s)
+/* Where the reg-name at the start of s ends: at the first byte that may not be in it,
+ * which is also a '%' without two hexadecimal digits. */
+static size_t
+name_end(fl_span s)
 {
-    for (size_t i = fl_scan_byte(s.p, s.n, '%'); i < s.n;) {
-        if (s.n - i < 3 || !fl_is(s.p[i + 1], FL_C_HEX) ||
+    size_t i = 0;
+    for (;;) {
+        while (i < s.n && fl_is(s.p[i], FL_C_HOST)) {
+            i++;
+        }
+        if (s.n - i < 3 || s.p[i] != '%' || !fl_is(s.p[i + 1], FL_C_HEX) ||
             !fl_is(s.p[i + 2], FL_C_HEX)) {
-            return false;
+            return i;
         }
         i += 3;
-        i += fl_scan_byte(s.p + i, s.n - i, '%');
     }
-    return true;
 }
 
 bool
@@ -121,12 +123,7 @@ fl_host_split(fl_span s, fl_span *host, int *port)
         }
         end++;
     } else {
-        while (end < s.n && fl_is(s.p[end], FL_C_HOST)) {
-            end++;
-        }
-        if (!percents_are_pairs(fl_span_make(s.p, end))) {
-            return false;
-        }
+        end = name_end(s);
     }
     if (end < s.n) {
         if (s.p[end] != ':' ||

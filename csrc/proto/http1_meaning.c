@@ -47,6 +47,10 @@ static void
 take_connection(fl_span value, fl_head_sayings *said, fl_head *out)
 {
     fl_span option;
+    if (fl_span_ieq(value, FL_SPAN("keep-alive"))) { /* nearly all of them */
+        out->flags |= FL_HEAD_SAID_KEEP_ALIVE;
+        return;
+    }
     while (next_element(&value, &option)) {
         if (fl_span_ieq(option, FL_SPAN("close"))) {
             out->flags |= FL_HEAD_CLOSE;

@@ -19,11 +19,12 @@ typedef struct {
     bool upgrade_named; /* by Connection */
 } fl_head_sayings;
 
-/* Fields that fl_http1_take_field wants to see, as bits of their ids. */
-#define FL_DECISIVE_FIELDS                                                        \
-    (UINT64_C(1) << FL_H_HOST | UINT64_C(1) << FL_H_CONNECTION |                  \
-     UINT64_C(1) << FL_H_CONTENT_LENGTH | UINT64_C(1) << FL_H_TRANSFER_ENCODING | \
-     UINT64_C(1) << FL_H_EXPECT)
+/* Whether a field with this id decides about the message: HOST to UPGRADE. */
+static inline bool
+fl_is_decisive(int id)
+{
+    return id >= FL_H_HOST && id <= FL_H_UPGRADE;
+}
 
 static inline fl_slice
 fl_slice_between(size_t from, size_t to)
@@ -36,7 +37,7 @@ fl_slice_between(size_t from, size_t to)
 int fl_http1_start_line(fl_head_kind kind, const char *p, size_t at, size_t end,
                         fl_head *out);
 
-/* Takes one of FL_DECISIVE_FIELDS into account. 0 or -reason. */
+/* Takes a decisive field into account. 0 or -reason. */
 int fl_http1_take_field(fl_head_kind kind, const char *p, const fl_field *f,
                         fl_head_sayings *said, fl_head *out);
 

@@ -21,7 +21,7 @@ enum {
     FL_C_HEX = 1 << 2,    /* 0-9 a-f A-F */
     FL_C_DIGIT = 1 << 3,  /* 0-9 */
     FL_C_TARGET = 1 << 4, /* 21-7E and 80-FF but '#': a request target */
-    FL_C_HOST = 1 << 5,   /* unreserved, sub-delims, '%': RFC 3986 section 3.2.2 */
+    FL_C_HOST = 1 << 5,   /* unreserved, sub-delims: RFC 3986 section 3.2.2 */
     FL_C_COOKIE = 1 << 6, /* cookie-octet, RFC 6265 section 4.1.1 */
     FL_C_URI = 1 << 7     /* unreserved, RFC 3986 section 2.3: never percent-encoded */
 };
@@ -58,6 +58,7 @@ fl_is_token(fl_span s)
 /* Those below 64 fit in one uint64_t that says which were seen (fl_head.seen). */
 enum fl_header_id {
     FL_H_OTHER = 0,
+    /* These decide about the message itself (fl_is_decisive in http1_parts.h). */
     FL_H_HOST,
     FL_H_CONNECTION,
     FL_H_CONTENT_LENGTH,
@@ -65,6 +66,7 @@ enum fl_header_id {
     FL_H_TRANSFER_ENCODING,
     FL_H_EXPECT,
     FL_H_UPGRADE,
+    /* The others. */
     FL_H_COOKIE,
     FL_H_ACCEPT,
     FL_H_ACCEPT_ENCODING,
