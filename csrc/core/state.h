@@ -47,7 +47,9 @@
     X(HTTP1Parameters)   \
     X(HTTP1Connection)   \
     X(HTTP1ServerConnection) \
-    X(HTTPFunctions)
+    X(HTTPFunctions)     \
+    X(ClientLink)        \
+    X(WebSocketLink)
 
 #define FL_WEB_TYPES(X) \
     X(Hooks)            \
@@ -100,7 +102,13 @@
     X(on_connection_close) \
     X(protocol)            \
     X(remote_ip)           \
-    X(start_request)
+    X(start_request)       \
+    X(_on_answer)          \
+    X(_on_data)            \
+    X(_on_end)             \
+    X(_on_head)            \
+    X(_on_lost)            \
+    X(_on_message)
 
 #define FL_WEB_NAMES(X)     \
     X(__dict__)             \

@@ -1,0 +1,31 @@
+"""The client that speaks HTTP/1.1 over `pyfastloop.iostream`: the default one.
+
+`SimpleAsyncHTTPClient` queues and counts, `_HTTPConnection` is one request with its
+redirects, `pool` keeps connections, `target` knows URLs and TLS settings, `inflate`
+undoes content codings. Connections and the parser of answers are C
+(``csrc/http/client_link.c``).
+
+What differs from Tornado, and why:
+
+- Connections are kept alive and used again (see `pool` for the design);
+  ``keep_alive=False`` switches it off, ``max_idle_connections`` and
+  ``idle_connection_timeout`` bound it.
+- HTTP proxies work, with CONNECT for https.
+- br and zstd are understood where their packages are installed, and everything
+  inflated counts against ``max_body_size``.
+- The request time-out counts from `fetch` on and covers waiting in the queue and
+  redirects; its message names the phase. Redirects to another origin take no
+  credentials along.
+- Messages name the host and the cause.
+"""
+
+from pyfastloop.simple_httpclient.client import SimpleAsyncHTTPClient
+from pyfastloop.simple_httpclient.errors import HTTPStreamClosedError, HTTPTimeoutError
+from pyfastloop.simple_httpclient.exchange import _HTTPConnection
+
+__all__ = [
+    "HTTPStreamClosedError",
+    "HTTPTimeoutError",
+    "SimpleAsyncHTTPClient",
+    "_HTTPConnection",
+]

@@ -1,0 +1,742 @@
+"""A WebSocket connection: handshake, messages, close handshake, pings (RFC 6455).
+
+Frames are read by C (``csrc/http/ws_link.c``), which tells `WebSocketProtocol13` of
+whole messages; sending makes a frame in C and hands it to the stream. What stands here
+runs once for a message or less often.
+
+State: ``client_terminated`` (named so on both sides, as in Tornado: the peer will send
+nothing more) and ``server_terminated`` (we will send nothing more). When both are true
+the stream is closed; `on_connection_close` then tells the handler, exactly once.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import base64
+import binascii
+import collections
+import contextvars
+import hashlib
+import os
+import struct
+import sys
+import weakref
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from pyfastloop import _core, gen, httputil
+from pyfastloop.concurrent import Future
+from pyfastloop.ioloop import IOLoop
+from pyfastloop.iostream import StreamClosedError
+from pyfastloop.log import gen_log
+from pyfastloop.websocket import deflate
+from pyfastloop.websocket.errors import WebSocketClosedError, WebSocketError
+
+if TYPE_CHECKING:
+    from pyfastloop.iostream import IOStream
+    from pyfastloop.websocket.handler import WebSocketHandler
+
+__all__ = ["WebSocketProtocol", "WebSocketProtocol13", "close_all"]
+
+# Seconds that a peer has for its close frame, as in Tornado.
+_CLOSE_WAIT = 5.0
+
+# Bytes that may be queued for a peer before it gets no further pongs: a flood of pings
+# from someone who does not read must not fill the memory.
+_PONG_MARK = 64 * 1024
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+# Connections by loop. They hold themselves open, whoever forgets them.
+_open: weakref.WeakKeyDictionary[IOLoop, set[WebSocketProtocol13]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def close_all(code: int = 1001, reason: str | None = None) -> list[WebSocketProtocol13]:
+    """Begin to close every connection of the current loop; gives what was open.
+
+    1001 is "going away": what a server that stops says.
+    """
+    connections = list(_open.get(IOLoop.current(), ()))
+    for connection in connections:
+        connection.close(code, reason)
+    return connections
+
+
+class _WebSocketParams:
+    """Settings of a connection."""
+
+    def __init__(
+        self,
+        ping_interval: float | None = None,
+        ping_timeout: float | None = None,
+        max_message_size: int = 10485760,
+        compression_options: dict[str, Any] | None = None,
+        max_write_buffer: int | None = None,
+        slow_peer: str = "wait",
+    ) -> None:
+        self.ping_interval = ping_interval
+        self.ping_timeout = ping_timeout
+        self.max_message_size = max_message_size
+        self.compression_options = compression_options
+        if slow_peer not in ("wait", "drop", "close"):
+            raise ValueError(
+                'the policy for slow WebSocket peers is "wait", "drop" (the oldest '
+                f'message) or "close" (with 1013), not {slow_peer!r}'
+            )
+        self.max_write_buffer = max_write_buffer
+        self.slow_peer = slow_peer
+
+
+class WebSocketProtocol(abc.ABC):
+    """What the versions of the protocol share; there is one that is spoken."""
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+        self.stream: IOStream | None = None
+        self.client_terminated = False
+        self.server_terminated = False
+
+    def on_connection_close(self) -> None:
+        """The stream is closed."""
+        self._abort()
+
+    def _abort(self) -> None:
+        """Close the stream at once."""
+        self.client_terminated = True
+        self.server_terminated = True
+        if self.stream is not None:
+            self.stream.close()
+        self.close()
+
+    @abc.abstractmethod
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Begin the close handshake."""
+
+    @abc.abstractmethod
+    def is_closing(self) -> bool:
+        """Whether one side has ended, or begun to end, the connection."""
+
+    @abc.abstractmethod
+    async def accept_connection(self, handler: WebSocketHandler) -> None:
+        """Answer a handshake request."""
+
+    @abc.abstractmethod
+    def write_message(
+        self, message: str | bytes | dict[str, Any], binary: bool = False
+    ) -> Future[None]:
+        """Send a message."""
+
+    @property
+    @abc.abstractmethod
+    def selected_subprotocol(self) -> str | None:
+        """What the two sides agreed on."""
+
+    @abc.abstractmethod
+    def write_ping(self, data: bytes) -> None:
+        """Send a ping."""
+
+    @abc.abstractmethod
+    def start_pinging(self) -> None:
+        """Ping at the interval that was set."""
+
+    @abc.abstractmethod
+    def set_nodelay(self, x: bool) -> None:
+        """Set TCP_NODELAY."""
+
+
+class WebSocketProtocol13(WebSocketProtocol):
+    """RFC 6455, for both sides: a client masks what it sends (``mask_outgoing``)."""
+
+    FIN = 0x80
+    RSV1 = 0x40
+    RSV2 = 0x20
+    RSV3 = 0x10
+    RSV_MASK = RSV1 | RSV2 | RSV3
+    OPCODE_MASK = 0x0F
+
+    stream: IOStream = None  # type: ignore[assignment]
+    close_code: int | None = None
+    close_reason: str | None = None
+    ping_callback: Any = None  # read by programs of Tornado 4 and 5
+
+    _link: Any = None
+    _deflater: deflate.Deflater | None = None
+    _inflater: deflate.Inflater | None = None
+    _closing: Any = None  # the timer of the close handshake
+    _told = False
+    _connections: set[WebSocketProtocol13] | None = None
+    _context: contextvars.Context
+    _ping_task: asyncio.Task[None] | None = None
+    _unanswered = 0.0  # when the oldest ping without an answer was sent
+    _pending: collections.deque[tuple[bytes, Future[None]]] | None = None
+    _pending_bytes = 0
+    _keys = b""
+    _selected_subprotocol: str | None = None
+
+    def __init__(
+        self, handler: Any, mask_outgoing: bool, params: _WebSocketParams
+    ) -> None:
+        super().__init__(handler)
+        self.mask_outgoing = mask_outgoing
+        self.params = params
+
+    @property
+    def selected_subprotocol(self) -> str | None:
+        """The subprotocol that the two sides agreed on, or None."""
+        return self._selected_subprotocol
+
+    # ---- the handshake ----
+
+    @staticmethod
+    def compute_accept_value(key: str | bytes) -> str:
+        """The Sec-WebSocket-Accept that answers the Sec-WebSocket-Key *key*."""
+        if isinstance(key, str):
+            key = key.encode("utf-8")
+        digest = hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
+        return base64.b64encode(digest).decode("ascii")
+
+    async def accept_connection(self, handler: WebSocketHandler) -> None:
+        """Answer the request of *handler*: 101 and its ``open``, or 400."""
+        headers = handler.request.headers
+        key = headers.get("Sec-WebSocket-Key", "")
+        try:
+            if len(base64.b64decode(key, validate=True)) != 16:
+                raise ValueError("not 16 bytes")
+        except (ValueError, binascii.Error) as error:
+            gen_log.debug("Malformed WebSocket request received: key %r", key)
+            handler.set_status(400)
+            handler.finish(
+                f"Missing/Invalid WebSocket headers: Sec-WebSocket-Key {error}"
+            )
+            return
+        try:
+            self._agree(handler, headers)
+        except ValueError as error:
+            gen_log.debug("Malformed WebSocket request received: %s", error)
+            handler.set_status(400)
+            handler.finish(f"Missing/Invalid WebSocket headers: {error}")
+            return
+        handler.clear_header("Content-Type")
+        handler.set_status(101)
+        handler.set_header("Upgrade", "websocket")
+        handler.set_header("Connection", "Upgrade")
+        handler.set_header("Sec-WebSocket-Accept", self.compute_accept_value(key))
+        handler.finish()
+        self._begin(handler._detach_stream())
+        try:
+            opened = handler.open(*handler.open_args, **handler.open_kwargs)
+            if opened is not None:
+                await opened
+        except asyncio.CancelledError:
+            self._abort()
+            raise
+        except Exception:
+            handler.log_exception(*sys.exc_info())  # type: ignore[arg-type]
+            self._fail(1011, "open failed")
+            return
+        if not self.client_terminated:
+            self._context = contextvars.copy_context()
+            self._link.resume()
+
+    def _agree(self, handler: WebSocketHandler, headers: Any) -> None:
+        """Subprotocol and extensions. Raises ValueError."""
+        offered = [
+            name.strip()
+            for name in headers.get("Sec-WebSocket-Protocol", "").split(",")
+            if name.strip()
+        ]
+        selected = handler.select_subprotocol(offered)
+        self._selected_subprotocol = selected
+        if selected:
+            if selected not in offered:
+                raise AssertionError(
+                    f"select_subprotocol returned {selected!r}, which was not offered: "
+                    f"{offered}"
+                )
+            handler.set_header("Sec-WebSocket-Protocol", selected)
+        options = self.params.compression_options
+        asked = headers.get("Sec-WebSocket-Extensions")
+        if asked is None:
+            return
+        extensions = deflate.parse_extensions(asked)
+        if options is None:
+            return
+        deflate.check_options(options)
+        for name, parameters in extensions:
+            if name != deflate.NAME:
+                continue
+            accepted = deflate.Agreement.accept(parameters, options)
+            if accepted is not None:
+                agreement, value = accepted
+                handler.set_header("Sec-WebSocket-Extensions", value)
+                self._deflater = deflate.Deflater(
+                    agreement.server_bits, agreement.server_takeover, options
+                )
+                self._inflater = deflate.Inflater(
+                    agreement.client_bits, agreement.client_takeover
+                )
+                return
+
+    def _process_server_headers(
+        self, key: str | bytes, headers: httputil.HTTPHeaders
+    ) -> None:
+        """Check a server's answer to our handshake. Raises WebSocketError."""
+        if headers.get("Upgrade", "").lower() != "websocket" or not any(
+            token.strip().lower() == "upgrade"
+            for token in headers.get("Connection", "").split(",")
+        ):
+            raise WebSocketError(
+                "the server answered 101 but did not upgrade to websocket: Upgrade is "
+                f"{headers.get('Upgrade')!r}, Connection {headers.get('Connection')!r}"
+            )
+        accept = headers.get("Sec-WebSocket-Accept", "").strip()
+        if accept != self.compute_accept_value(key):
+            raise WebSocketError(
+                f"Sec-WebSocket-Accept {accept!r} does not answer the key that was sent"
+            )
+        try:
+            extensions = deflate.parse_extensions(
+                headers.get("Sec-WebSocket-Extensions", "")
+            )
+            options = self.params.compression_options
+            for name, parameters in extensions:
+                if name != deflate.NAME or options is None or self._deflater:
+                    raise ValueError(f"the server chose {name}, which was not offered")
+                agreement = deflate.Agreement.accepted(parameters, options)
+                self._deflater = deflate.Deflater(
+                    agreement.client_bits, agreement.client_takeover, options
+                )
+                self._inflater = deflate.Inflater(
+                    agreement.server_bits, agreement.server_takeover
+                )
+        except ValueError as error:
+            raise WebSocketError(str(error)) from None
+        self._selected_subprotocol = headers.get("Sec-WebSocket-Protocol", None)
+
+    def _begin(self, stream: IOStream) -> None:
+        """The handshake is over: *stream* speaks frames. Reading waits for resume."""
+        self.stream = stream
+        self._link = _core.WebSocketLink(
+            stream,
+            self,
+            self.mask_outgoing,
+            self.params.max_message_size,
+            self._inflater is not None,
+        )
+        self._context = contextvars.copy_context()
+        io_loop = IOLoop.current()
+        connections = _open.get(io_loop)
+        if connections is None:
+            connections = _open.setdefault(io_loop, set())
+        connections.add(self)
+        self._connections = connections
+
+    # ---- receiving, as the link tells it ----
+
+    def _on_message(self, opcode: int, data: Any, compressed: bool) -> bool | None:
+        if self.client_terminated:
+            return None
+        if compressed:
+            assert self._inflater is not None
+            try:
+                data = self._inflater.decompress(data, self.params.max_message_size)
+                if opcode == 1:
+                    data = data.decode("utf-8")
+            except deflate.MessageTooBigError:
+                self._fail(1009, "message too big after decompression")
+                return None
+            except zlib.error:
+                self._fail(1007, "a message that does not inflate")
+                return None
+            except UnicodeDecodeError:
+                self._fail(1007, "a text that is not UTF-8")
+                return None
+        return self._call(self.handler.on_message, data)
+
+    def _on_control(self, opcode: int, data: bytes) -> bool | None:
+        if self.client_terminated:
+            return None
+        if opcode == 0x9:
+            wait = None
+            if not self.server_terminated:
+                try:
+                    sent = self._write_frame(0xA, data)
+                except StreamClosedError:
+                    return None
+                if not sent.done() and self._link.queued > _PONG_MARK:
+                    wait = True
+                    sent.add_done_callback(self._resume)
+            return self._call(self.handler.on_ping, data) or wait
+        self._unanswered = 0.0
+        return self._call(self.handler.on_pong, data)
+
+    def _on_close_frame(self, code: int, reason: str) -> None:
+        self.client_terminated = True
+        if code != 1005:
+            self.close_code = code
+            self.close_reason = reason or None
+        self.close(self.close_code)
+
+    def _on_fail(self, code: int, text: str) -> None:
+        """The peer broke a rule of the protocol."""
+        gen_log.debug("WebSocket connection failed: %d %s", code, text)
+        self._fail(code, text)
+
+    def _on_lost(self, why: BaseException | None) -> None:
+        """The stream is closed."""
+        self.on_connection_close()
+
+    def _call(self, hook: Callable[..., Any], argument: Any) -> bool | None:
+        """Run a hook of the program; True when what it returned must be awaited."""
+        try:
+            result = self._context.run(hook, argument)
+            if result is None:
+                return None
+            future = self._context.run(gen.convert_yielded, result)
+        except Exception:
+            self.handler.log_exception(*sys.exc_info())
+            self._fail(1011, "the handler failed")
+            return None
+        if future.done():
+            self._heard(future)
+            return None
+        future.add_done_callback(self._awaited)
+        return True
+
+    def _heard(self, future: Any) -> None:
+        """What a hook returned is done."""
+        try:
+            future.result()
+        except asyncio.CancelledError:
+            self._abort()
+        except Exception:
+            self.handler.log_exception(*sys.exc_info())
+            self._fail(1011, "the handler failed")
+
+    def _awaited(self, future: Any) -> None:
+        self._heard(future)
+        self._resume(future)
+
+    def _resume(self, future: Any) -> None:
+        link = self._link
+        if link is not None:
+            link.resume()
+
+    # ---- sending ----
+
+    def _key(self) -> bytes:
+        """Four bytes that nobody can foresee."""
+        keys = self._keys
+        if not keys:
+            keys = os.urandom(256)
+        self._keys = keys[4:]
+        return keys[:4]
+
+    def _frame(self, opcode: int, data: Any, flags: int = FIN) -> bytes:
+        key = self._key() if self.mask_outgoing else None
+        frame: bytes = _core.WebSocketLink.frame(opcode, data, flags, key)
+        return frame
+
+    def _write_frame(self, opcode: int, data: Any, flags: int = FIN) -> Future[None]:
+        """Send a frame past any policy. Raises StreamClosedError."""
+        if self.stream is None:
+            raise StreamClosedError()
+        future: Future[None] = self.stream.write(self._frame(opcode, data, flags))
+        return future
+
+    def write_message(
+        self, message: str | bytes | dict[str, Any], binary: bool = False
+    ) -> Future[None]:
+        """Send *message*; the future is done when the socket has taken it.
+
+        str is sent as text, a buffer as text too (it must be UTF-8) unless *binary*.
+        Raises WebSocketClosedError, TypeError for other objects, ValueError for bytes
+        that are no text. The future fails with WebSocketClosedError too.
+        """
+        if self.server_terminated or self.stream is None:
+            raise WebSocketClosedError("the WebSocket is closed")
+        opcode = 1
+        data: Any = message
+        if binary:
+            opcode = 2
+        elif not isinstance(message, str):
+            if isinstance(message, dict):
+                from pyfastloop.escape import json_encode
+
+                data = json_encode(message)
+            elif not _core.WebSocketLink.is_utf8(message):
+                raise ValueError(
+                    "write_message(bytes) sends a text, and these bytes are no UTF-8; "
+                    "pass binary=True"
+                )
+        flags = self.FIN
+        if self._deflater is not None:
+            if isinstance(data, str):
+                data = data.encode("utf-8")
+            data = self._deflater.compress(data)
+            flags |= self.RSV1
+        return self.write_encoded(self._frame(opcode, data, flags))
+
+    def write_encoded(self, frame: bytes) -> Future[None]:
+        """Send a frame that was made before, under the policy for slow peers."""
+        if self.server_terminated or self.stream is None:
+            raise WebSocketClosedError("the WebSocket is closed")
+        limit = self.params.max_write_buffer
+        if limit is not None and (
+            self._pending or self._link.queued + len(frame) > limit
+        ):
+            return self._slow(frame, limit)
+        try:
+            future: Future[None] = self.stream.write(frame)
+        except StreamClosedError:
+            raise WebSocketClosedError("the WebSocket is closed") from None
+        return future if future.done() else _closed_error(future)
+
+    def _slow(self, frame: bytes, limit: int) -> Future[None]:
+        """The peer reads slower than we write."""
+        if self.params.slow_peer == "close":
+            self._fail(1013, "too slow")
+            raise WebSocketClosedError(
+                f"the peer reads too slowly: more than {limit} bytes wait "
+                "(websocket_max_write_buffer)"
+            )
+        if self._pending is None:
+            self._pending = collections.deque()
+        pending = self._pending
+        if self.params.slow_peer == "drop":
+            while pending and self._pending_bytes + len(frame) > limit:
+                dropped, settled = pending.popleft()
+                self._pending_bytes -= len(dropped)
+                if not settled.done():
+                    settled.set_result(None)
+        future: Future[None] = Future()
+        first = not pending
+        pending.append((frame, future))
+        self._pending_bytes += len(frame)
+        if first:
+            # An empty write is done when everything before it was sent.
+            try:
+                self.stream.write(b"").add_done_callback(self._send_pending)
+            except StreamClosedError:
+                raise WebSocketClosedError("the WebSocket is closed") from None
+        return future
+
+    def _send_pending(self, written: Any) -> None:
+        """What was queued in the stream is sent: go on with what waits here."""
+        pending = self._pending
+        if not written.cancelled():
+            written.exception()
+        while pending:
+            if self.server_terminated or self.stream is None or self.stream.closed():
+                self._drop_pending()
+                return
+            frame, future = pending.popleft()
+            self._pending_bytes -= len(frame)
+            try:
+                sent = self.stream.write(frame)
+            except StreamClosedError:
+                if not future.done():
+                    future.set_result(None)
+                self._drop_pending()
+                return
+            if not future.done():
+                future.set_result(None)
+            if not sent.done():
+                sent.add_done_callback(self._send_pending)
+                return
+
+    def _drop_pending(self) -> None:
+        pending, self._pending = self._pending, None
+        self._pending_bytes = 0
+        for _frame, future in pending or ():
+            if not future.done():
+                future.set_exception(WebSocketClosedError("the WebSocket is closed"))
+                future.exception()  # nobody has to ask
+
+    def write_ping(self, data: bytes) -> None:
+        """Send a ping with at most 125 bytes of *data*. Raises WebSocketClosedError."""
+        if isinstance(data, str):
+            data = data.encode("utf-8")
+        if len(data) > 125:
+            raise ValueError(f"a ping carries at most 125 bytes, not {len(data)}")
+        if self.server_terminated:
+            raise WebSocketClosedError("the WebSocket is closed")
+        try:
+            self._write_frame(0x9, data)
+        except StreamClosedError:
+            raise WebSocketClosedError("the WebSocket is closed") from None
+
+    # ---- the end ----
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Send a close frame, once; the peer has five seconds to send its own."""
+        if not self.server_terminated:
+            if self.stream is not None and not self.stream.closed():
+                if code is None and reason is not None:
+                    code = 1000
+                data = b"" if code is None else struct.pack(">H", code)
+                if reason is not None:
+                    data += reason.encode("utf-8")
+                if len(data) > 125:
+                    raise ValueError("a close reason has at most 123 bytes of UTF-8")
+                try:
+                    self._write_frame(0x8, data)
+                except StreamClosedError:
+                    self._abort()
+            self.server_terminated = True
+            self._drop_pending()
+        if self.client_terminated:
+            self._stop_closing_timer()
+            if self._link is not None:
+                self._link.finish()
+                if self._link is not None and self._link.queued:
+                    self._start_closing_timer()
+        elif self._closing is None and self.stream is not None:
+            self._start_closing_timer()
+        self._stop_pinging()
+
+    def _start_closing_timer(self) -> None:
+        if self._closing is None and not self._told:
+            self._closing = IOLoop.current().call_later(_CLOSE_WAIT, self._abort)
+
+    def _stop_closing_timer(self) -> None:
+        timer, self._closing = self._closing, None
+        if timer is not None:
+            IOLoop.current().remove_timeout(timer)
+
+    def _fail(self, code: int, reason: str) -> None:
+        """RFC 6455 section 7.1.7: a close frame, and no waiting for the peer's."""
+        self.client_terminated = True
+        self.close(code, reason)
+
+    def _abort(self) -> None:
+        """Close the stream at once."""
+        self.client_terminated = True
+        self.server_terminated = True
+        self._stop_closing_timer()
+        self._stop_pinging()
+        if self._link is not None:
+            self._link.abort()
+
+    def on_connection_close(self) -> None:
+        """The stream is closed: tell the handler, once, and let everything go."""
+        self._abort()
+        if self._told:
+            return
+        self._told = True
+        self._link = None
+        self._drop_pending()
+        self._deflater = self._inflater = None
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            connections.discard(self)
+        handler = self.handler
+        try:
+            self._context.run(
+                handler.on_ws_connection_close, self.close_code, self.close_reason
+            )
+        except Exception:
+            handler.log_exception(*sys.exc_info())
+
+    def is_closing(self) -> bool:
+        """Whether one side has ended, or begun to end, the connection."""
+        return (
+            self.client_terminated
+            or self.server_terminated
+            or self.stream is None
+            or self.stream.closed()
+        )
+
+    def set_nodelay(self, x: bool) -> None:
+        """Set TCP_NODELAY: small messages leave at once."""
+        self.stream.set_nodelay(x)
+
+    # ---- pings ----
+
+    @property
+    def ping_interval(self) -> float:
+        """Seconds between two pings; 0: none are sent."""
+        return self.params.ping_interval or 0
+
+    @property
+    def ping_timeout(self) -> float:
+        """Seconds that an answer to a ping may take; by default the interval."""
+        timeout = self.params.ping_timeout
+        return self.ping_interval if timeout is None else timeout
+
+    def start_pinging(self) -> None:
+        """Begin to ping, when an interval was set."""
+        if self.ping_interval > 0 and self._ping_task is None:
+            self._ping_task = cast(
+                "asyncio.Task[None]", asyncio.ensure_future(self.periodic_ping())
+            )
+
+    def _stop_pinging(self) -> None:
+        task, self._ping_task = self._ping_task, None
+        if task is not None and task is not _current_task():
+            task.cancel()
+
+    @staticmethod
+    def ping_sleep_time(*, last_ping_time: float, interval: float, now: float) -> float:
+        """Seconds from *now* until the next ping is due."""
+        return max(0.0, last_ping_time + interval - now)
+
+    async def periodic_ping(self) -> None:
+        """Ping at the interval; close when an answer takes longer than the time-out.
+
+        The time-out counts from the oldest ping without an answer, whichever of the
+        two settings is larger. Any pong answers all pings before it.
+        """
+        interval, timeout = self.ping_interval, self.ping_timeout
+        time = IOLoop.current().time
+        last = time()
+        while not self.is_closing():
+            now = time()
+            if self._unanswered and timeout and now >= self._unanswered + timeout:
+                self.close(reason="ping timed out")
+                return
+            pause = self.ping_sleep_time(
+                last_ping_time=last, interval=interval, now=now
+            )
+            if pause == 0:
+                last = now
+                if not self._unanswered:
+                    self._unanswered = now
+                try:
+                    self.write_ping(b"")
+                except WebSocketClosedError:
+                    return
+                continue
+            if self._unanswered and timeout:
+                pause = min(pause, max(0.0, self._unanswered + timeout - now))
+            await asyncio.sleep(pause)
+
+
+def _current_task() -> Any:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def _closed_error(written: Future[None]) -> Future[None]:
+    """*written*, failing with WebSocketClosedError where it fails as a stream does."""
+    future: Future[None] = Future()
+
+    def settle(done: Any) -> None:
+        if future.done():
+            return
+        if done.cancelled():
+            future.cancel()
+        elif done.exception() is None:
+            future.set_result(None)
+        else:
+            future.set_exception(WebSocketClosedError("the WebSocket was closed"))
+            future.exception()  # nobody has to ask
+
+    written.add_done_callback(settle)
+    return future
