@@ -453,7 +453,8 @@ class AsyncHTTPClient(Configurable):
     `configure` chooses the implementation and its arguments for clients made later.
     """
 
-    _instance_cache: dict[IOLoop, AsyncHTTPClient] | None
+    _instance_key: type
+    _instance_cache: dict[type, AsyncHTTPClient] | None
 
     @classmethod
     def configurable_base(cls) -> type[Configurable]:
@@ -467,17 +468,6 @@ class AsyncHTTPClient(Configurable):
 
         return SimpleAsyncHTTPClient
 
-    @classmethod
-    def _async_clients(cls) -> weakref.WeakKeyDictionary[IOLoop, AsyncHTTPClient]:
-        # Each class counts its own instances: a subclass never meets a base's client.
-        attribute = "_async_client_dict_" + cls.__name__
-        if not hasattr(cls, attribute):
-            setattr(cls, attribute, weakref.WeakKeyDictionary())
-        return cast(
-            "weakref.WeakKeyDictionary[IOLoop, AsyncHTTPClient]",
-            getattr(cls, attribute),
-        )
-
     def __new__(cls, force_instance: bool = False, **kwargs: Any) -> AsyncHTTPClient:
         io_loop = IOLoop.current()
         asked = kwargs.pop("io_loop", None)  # Tornado 4's argument
@@ -486,13 +476,18 @@ class AsyncHTTPClient(Configurable):
                 "AsyncHTTPClient(io_loop=...) takes the current loop only; make the "
                 "client in a callback of the loop that is to run it"
             )
-        cache = None if force_instance else cls._async_clients()
-        if cache is not None and io_loop in cache:
-            return cache[io_loop]
+        # The shared clients live and die with their loop: a table of loops would keep
+        # each loop alive through its client. Each class has instances of its own.
+        cache: dict[type, AsyncHTTPClient] | None = None
+        if not force_instance:
+            cache = vars(io_loop).setdefault("_async_clients", {})
+            if cls in cache:
+                return cache[cls]
         instance = cast(AsyncHTTPClient, super().__new__(cls, **kwargs))
-        instance._instance_cache = cast("dict[IOLoop, AsyncHTTPClient] | None", cache)
+        instance._instance_cache = cache
         if cache is not None:
-            cache[instance.io_loop] = instance
+            instance._instance_key = cls
+            cache[cls] = instance
         return instance
 
     def initialize(self, defaults: dict[str, Any] | None = None) -> None:
@@ -513,7 +508,7 @@ class AsyncHTTPClient(Configurable):
             return
         self._closed = True
         if self._instance_cache is not None:
-            cached = self._instance_cache.pop(self.io_loop, None)
+            cached = self._instance_cache.pop(self._instance_key, None)
             if cached is not None and cached is not self:
                 raise RuntimeError(
                     "another AsyncHTTPClient stood in the place of this one: clients "

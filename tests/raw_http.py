@@ -65,10 +65,14 @@ def read_head(conn: socket.socket) -> bytes:
     """The bytes up to and with the empty line; b"" when the peer has closed."""
     data = b""
     while not data.endswith(b"\r\n\r\n"):
-        byte = conn.recv(1)
-        if not byte:
+        # TLS cannot look ahead; a plain socket reads as far as the head goes.
+        tls = isinstance(conn, ssl.SSLSocket)
+        seen = b"?" if tls else conn.recv(65536, socket.MSG_PEEK)
+        end = seen.find(b"\r\n\r\n")
+        more = conn.recv(1 if tls or len(data) else end + 4 if end >= 0 else 1)
+        if not more:
             return b""
-        data += byte
+        data += more
     return data
 
 

@@ -829,9 +829,19 @@ link_resume(PyObject *op, PyObject *Py_UNUSED(ignored))
     FlClientLink *self = (FlClientLink *)op;
 
     if (self->paused && self->channel != NULL) {
+        size_t rest;
+        int err;
+
         self->paused = false;
-        if (FlChannel_WantRead(self->channel, true) < 0 ||
-            FlChannel_Resume(self->channel) < 0)
+        err = FlChannel_WantRead(self->channel, true);
+        if (err == 0 && self->state == LINK_LENGTH && self->left == 0) {
+            /* The pause came with the last byte: no other one will call us. */
+            FlChannel_Tail(self->channel, &rest);
+            err = link_finish(self, rest);
+        } else if (err == 0) {
+            err = FlChannel_Resume(self->channel);
+        }
+        if (err < 0)
             return NULL;
     }
     Py_RETURN_NONE;

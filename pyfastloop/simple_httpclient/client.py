@@ -235,6 +235,10 @@ class SimpleAsyncHTTPClient(AsyncHTTPClient):
         request: HTTPRequest,
         callback: Callable[[HTTPResponse], None],
     ) -> None:
+        if not self.active:
+            # The loop holds a client that is at work, as it holds a stream that is
+            # read: whoever waits for a callback need not hold the client.
+            vars(self.io_loop).setdefault("_http_clients_at_work", set()).add(self)
         self.active[key] = None
         self._handle_request(
             request, functools.partial(self._release_fetch, key), callback
@@ -287,3 +291,5 @@ class SimpleAsyncHTTPClient(AsyncHTTPClient):
         self.active.pop(key, None)
         if self.queue:
             self._process_queue()
+        if not self.active:
+            vars(self.io_loop)["_http_clients_at_work"].discard(self)

@@ -23,8 +23,6 @@ from pyfastloop.simple_httpclient.errors import HTTPStreamClosedError
 from pyfastloop.simple_httpclient.pool import Link
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from pyfastloop.httpclient import HTTPRequest
     from pyfastloop.iostream import IOStream
     from pyfastloop.simple_httpclient.exchange import _HTTPConnection
@@ -185,10 +183,10 @@ async def open_stream(
         secured = await stream.start_tls(False, context, server_hostname=target.host)
     except BaseException as error:
         stream.close()
-        if isinstance(error, StreamClosedError):
-            cause = error.real_error
-            if isinstance(cause, ssl.SSLError):
-                raise named(cause, where) from None
+        cause = error.real_error if isinstance(error, StreamClosedError) else error
+        if isinstance(cause, ssl.SSLError):
+            raise named(cause, where) from None
+        if cause is None or isinstance(cause, ConnectionError):
             failed = HTTPStreamClosedError(
                 f"{where} closed the connection {exchange._phase}"
                 + ("" if cause is None else f": {cause}")
@@ -239,10 +237,10 @@ class _TunnelSink:
             self.future.set_exception(error)
 
 
-def _tunnel(
+async def _tunnel(
     exchange: _HTTPConnection, stream: IOStream, target: Target, proxy: Proxy
-) -> Awaitable[IOStream]:
-    """A future of the stream that leads through *proxy* to *target*."""
+) -> IOStream:
+    """The stream that leads through *proxy* to *target*."""
     shown = f"[{target.host}]" if ":" in target.host else target.host
     authority = f"{shown}:{target.port}"
     headers = httputil.HTTPHeaders({"Host": authority, "User-Agent": USER_AGENT})
@@ -252,4 +250,5 @@ def _tunnel(
     sink = _TunnelSink(exchange._where)
     sink.link = Link(stream, exchange.max_header_size, None)
     sink.link.start(sink, head, None, _COLLECT_CONNECT, _REFUSAL_MOST)
-    return sink.future
+    # Sink and link hold each other; this frame is what holds both.
+    return await sink.future

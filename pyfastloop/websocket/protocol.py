@@ -21,7 +21,6 @@ import hashlib
 import os
 import struct
 import sys
-import weakref
 import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -49,10 +48,12 @@ _PONG_MARK = 64 * 1024
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-# Connections by loop. They hold themselves open, whoever forgets them.
-_open: weakref.WeakKeyDictionary[IOLoop, set[WebSocketProtocol13]] = (
-    weakref.WeakKeyDictionary()
-)
+
+def _open_connections(io_loop: IOLoop) -> set[WebSocketProtocol13]:
+    """The connections of a loop. It holds them open, whoever forgets them."""
+    connections: set[WebSocketProtocol13]
+    connections = vars(io_loop).setdefault("_websockets", set())
+    return connections
 
 
 def close_all(code: int = 1001, reason: str | None = None) -> list[WebSocketProtocol13]:
@@ -60,7 +61,7 @@ def close_all(code: int = 1001, reason: str | None = None) -> list[WebSocketProt
 
     1001 is "going away": what a server that stops says.
     """
-    connections = list(_open.get(IOLoop.current(), ()))
+    connections = list(_open_connections(IOLoop.current()))
     for connection in connections:
         connection.close(code, reason)
     return connections
@@ -328,12 +329,8 @@ class WebSocketProtocol13(WebSocketProtocol):
             self._inflater is not None,
         )
         self._context = contextvars.copy_context()
-        io_loop = IOLoop.current()
-        connections = _open.get(io_loop)
-        if connections is None:
-            connections = _open.setdefault(io_loop, set())
-        connections.add(self)
-        self._connections = connections
+        self._connections = _open_connections(IOLoop.current())
+        self._connections.add(self)
 
     # ---- receiving, as the link tells it ----
 
