@@ -207,7 +207,7 @@ class RawServer:
                 conn = self.tls.wrap_socket(conn, server_side=True)
                 self._open.append(conn)
             self.serve(conn, self)
-        except (ConnectionError, ssl.SSLError, EOFError):
+        except (OSError, EOFError):
             pass
         except BaseException as error:
             self.errors.append(error)
