@@ -14,7 +14,7 @@ from typing import Any
 
 from pyfastloop.httpserver import HTTPServer
 from pyfastloop.ioloop import IOLoop
-from pyfastloop.testing import bind_unused_port
+from pyfastloop.netutil import bind_sockets
 from pyfastloop.web import Application
 
 SECONDS = 20
@@ -82,7 +82,8 @@ class Site:
             self.loop = IOLoop(make_current=True)
         listed = isinstance(handlers, list)
         self.app = Application(handlers, **settings) if listed else handlers
-        self.sock, self.port = bind_unused_port()
+        (self.sock,) = bind_sockets(0, "127.0.0.1")
+        self.port: int = self.sock.getsockname()[1]
         self.server: HTTPServer = self.run(self._serve, server_options or {})
 
     async def _serve(self, options: dict[str, Any]) -> HTTPServer:
