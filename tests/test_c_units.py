@@ -59,7 +59,8 @@ def test_c_program_passes(
     source: Path, layer_objects: list[str], tmp_path: Path
 ) -> None:
     program = tmp_path / source.stem
-    compile_c([str(source), *layer_objects, "-o", str(program)])
+    wrap = "-Wl,--wrap=malloc,--wrap=realloc"
+    compile_c([str(source), *layer_objects, wrap, "-o", str(program)])
     environment = {key: os.environ[key] for key in os.environ if key != "LD_PRELOAD"}
     environment["UBSAN_OPTIONS"] = "print_stacktrace=1"
     done = subprocess.run(

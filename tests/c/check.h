@@ -74,6 +74,41 @@ check_done(void)
     return check_count > 0 ? 0 : 1;
 }
 
+/* Programs are linked with --wrap=malloc and --wrap=realloc: the allocation after as
+ * many as are left fails, and so do all that follow, until the count is negative again.
+ */
+static long check_allocations_left = -1;
+
+void *__real_malloc(size_t n);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_realloc(void *p, size_t n);
+
+static inline bool
+check_may_allocate(void)
+{
+    if (check_allocations_left < 0) {
+        return true;
+    }
+    if (check_allocations_left == 0) {
+        return false;
+    }
+    check_allocations_left--;
+    return true;
+}
+
+void *
+__wrap_malloc(size_t n)
+{
+    return check_may_allocate() ? __real_malloc(n) : NULL;
+}
+
+void *
+__wrap_realloc(void *p, size_t n)
+{
+    return check_may_allocate() ? __real_realloc(p, n) : NULL;
+}
+
 /* A heap block of exactly n bytes; the caller frees it. */
 static inline char *
 copy_of(const void *p, size_t n)

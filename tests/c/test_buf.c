@@ -118,6 +118,46 @@ too_much_is_refused_and_the_contents_kept(void)
     fl_buf_free(&b);
 }
 
+static void
+without_memory_the_contents_are_kept(void)
+{
+    fl_buf b;
+    char block[1000] = {0};
+    fl_buf_init(&b);
+    check_allocations_left = 0;
+    CHECK_INT(fl_buf_append(&b, "x", 1), -ENOMEM);
+    check_allocations_left = 1;
+    CHECK_INT(fl_buf_append(&b, "kept", 4), 0);
+    CHECK_INT(fl_buf_append(&b, block, sizeof(block)), -ENOMEM); /* in place */
+    fl_buf_consume(&b, 1);
+    CHECK_INT(fl_buf_append(&b, block, sizeof(block)), -ENOMEM); /* elsewhere */
+    CHECK_SPAN(fl_buf_span(&b), "ept");
+    check_allocations_left = 1;
+    CHECK(fl_buf_reserve(&b, 100000) != NULL);
+    fl_buf_shrink(&b); /* fails, and leaves things as they are */
+    CHECK_SPAN(fl_buf_span(&b), "ept");
+    CHECK(b.cap > 1000);
+    check_allocations_left = -1;
+    fl_buf_free(&b);
+}
+
+static void
+a_buffer_of_fitting_size_is_not_shrunk(void)
+{
+    fl_buf b;
+    char block[1000] = {0};
+    fl_buf_init(&b);
+    CHECK_INT(fl_buf_append(&b, "a", 1), 0);
+    size_t cap = b.cap;
+    fl_buf_shrink(&b);
+    CHECK_INT(b.cap, cap);
+    CHECK_INT(fl_buf_append(&b, block, sizeof(block)), 0);
+    cap = b.cap;
+    fl_buf_shrink(&b);
+    CHECK_INT(b.cap, cap);
+    fl_buf_free(&b);
+}
+
 int
 main(void)
 {
@@ -127,5 +167,7 @@ main(void)
     shrink_returns_what_is_far_too_much();
     detach_hands_the_memory_over();
     too_much_is_refused_and_the_contents_kept();
+    without_memory_the_contents_are_kept();
+    a_buffer_of_fitting_size_is_not_shrunk();
     return check_done();
 }

@@ -96,7 +96,7 @@ static const struct {
     {"1;x\r\na\r\n0\r\n\r\n", "a", "", ";x\r\n"},
     {"1;x=y;z=\"q;\\\" \"\r\na\r\n0;end\r\n\r\n", "a", "",
      ";x=y;z=\"q;\\\" \"\r\n;end\r\n"},
-    {"1 ;x\r\na\r\n0\t ; y = z\r\n\r\n", "a", "", ";x\r\n; y = z\r\n"},
+    {"1 \t ;x\r\na\r\n0\t ; y = z\r\n\r\n", "a", "", ";x\r\n; y = z\r\n"},
     {"0\r\nA: b\r\n\r\n", "", "A: b\r\n", ""},
     {"1\r\na\r\n0\r\nA:\r\nX-B: \tc d\x80 \r\n\r\n", "a", "A:\r\nX-B: \tc d\x80 \r\n",
      ""},
@@ -335,6 +335,44 @@ nothing_needs_to_be_kept(void)
     CHECK_INT(used, strlen(text));
 }
 
+/* Keeping trailers and extensions needs memory; the n-th allocation fails. */
+static void
+without_memory_the_body_is_refused(void)
+{
+    static char text[1600];
+    size_t n = (size_t)sprintf(text, "1;x=");
+    memset(text + n, 'y', 200);
+    n += 200;
+    n += (size_t)sprintf(text + n, "\r\na\r\n0;z\r\nName: ");
+    memset(text + n, 'v', 1000);
+    n += 1000;
+    n += (size_t)sprintf(text + n, "\r\nB: c\r\n\r\n");
+    int refused = 0;
+    for (long left = 0; left < 10; left++) {
+        for (size_t most = 1; most <= n; most += n - 1) {
+            fl_buf trailers = {0}, extensions = {0};
+            fl_chunked c;
+            fl_span data;
+            size_t used, at = 0;
+            int rc = FL_CHUNK_MORE;
+            fl_chunked_init(&c, &FL_CHUNKED_LIMITS, &trailers, &extensions);
+            check_allocations_left = left;
+            while (at < n && (rc == FL_CHUNK_MORE || rc == FL_CHUNK_DATA)) {
+                size_t piece = n - at < most ? n - at : most;
+                rc = fl_chunked_feed(&c, text + at, piece, &data, &used);
+                at += used;
+            }
+            check_allocations_left = -1;
+            CHECK(rc == FL_CHUNK_END || rc == -FL_BAD_MEMORY);
+            refused += rc < 0;
+            CHECK(left < 9 || rc == FL_CHUNK_END);
+            fl_buf_free(&trailers);
+            fl_buf_free(&extensions);
+        }
+    }
+    CHECK(refused > 4);
+}
+
 int
 main(void)
 {
@@ -348,5 +386,6 @@ main(void)
     what_is_written_is_read_back();
     kept_trailers_are_field_lines();
     nothing_needs_to_be_kept();
+    without_memory_the_body_is_refused();
     return check_done();
 }

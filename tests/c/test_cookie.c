@@ -41,6 +41,7 @@ pairs_are_split_at_semicolons(void)
     CHECK_PAIRS(";; ; ", "");
     CHECK_PAIRS("a=\"b c\"; d=\"", "a=!\"b c\"|d=\"|");
     CHECK_PAIRS("a=\"\"", "a=!\"\"|");
+    CHECK_PAIRS("a=\"b; c=d\"; e=\"", "a=\"b|c=d\"|e=\"|");
     CHECK_PAIRS("a=\xC3\xA9,b", "a=\xC3\xA9,b|");
     CHECK_PAIRS("__proto__=1; a=1; a=2", "__proto__=1|a=1|a=2|");
 }
@@ -66,6 +67,8 @@ quoted_values_are_unquoted_in_one_pass(void)
     check_unquote("\"", "\"");
     check_unquote("\"\"", "");
     check_unquote("\"a b\"", "a b");
+    check_unquote("\"a", "\"a");
+    check_unquote("\"\\1 7\\/77\"", "1 7/77");
     check_unquote("a\\\"b", "a\\\"b");
     check_unquote("\"a\\\"b\"", "a\"b");
     check_unquote("\"a\\\\b\"", "a\\b");

@@ -142,6 +142,10 @@ a_two_digit_year_is_read_beside_now(void)
     CHECK_INT(v, 784111777);
     CHECK(fl_parse_http_date_at(s, now_2050, &v));
     CHECK_INT(v, 3939871777);
+    int64_t now_2010 = 1262304000;
+    CHECK(fl_parse_http_date_at(s, now_2010, &v));
+    CHECK_INT(v, 784111777);
+    CHECK(!fl_parse_http_date_at(FL_SPAN("no date"), now_2010, &v));
     CHECK(fl_parse_http_date_at(FL_SPAN("Sun Nov  6 08:49:37 1994"), now_2050, &v));
     CHECK_INT(v, 784111777);
 }

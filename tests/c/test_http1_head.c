@@ -596,6 +596,8 @@ field_lines_alone_are_read_as_strictly(void)
     CHECK_INT(fields_of("", 3, f), 0);
     CHECK_INT(fields_of("A: b\r\nEtag:c\r\n", 3, f), 2);
     CHECK_INT(f[1].id, FL_H_ETAG);
+    CHECK_INT(fl_http1_fields("A: b\r\n", (size_t)FL_HEAD_MAX + 1, f, 3),
+              -FL_BAD_HEAD_LONG);
     CHECK_INT(fields_of("A: b\r\nC:d\r\n", 1, f), -FL_BAD_FIELD_COUNT);
     CHECK_INT(fields_of("A: b", 3, f), -FL_BAD_FIELD_LINE);
     CHECK_INT(fields_of("A: b\r\n\r\n", 3, f), -FL_BAD_FIELD_LINE);

@@ -78,6 +78,26 @@ parts_come_in_order(void)
 }
 
 static void
+a_part_keeps_what_its_head_says(void)
+{
+    static fl_part part;
+    fl_multipart m;
+    const char *text = "--B\r\n" CD "\"n\\\"m\"; filename=\"x\\\\y\"; "
+                       "filename*=UTF-8''%e2%82%ac; other=1\r\nX-Y: z\r\n\r\n\r\n--B--";
+    fl_span body = fl_span_make(text, strlen(text));
+    CHECK_INT(fl_multipart_init(&m, FL_SPAN("B"), body, &FL_MULTIPART_LIMITS), 0);
+    CHECK_INT(fl_multipart_next(&m, &part), 1);
+    CHECK_SPAN(part.name, "n\\\"m");
+    CHECK(part.name_escaped && part.filename_escaped && part.has_filename);
+    CHECK_SPAN(part.filename, "x\\\\y");
+    CHECK_SPAN(part.filename_ext, "UTF-8''%e2%82%ac");
+    CHECK(part.content_type.p == NULL);
+    CHECK_INT(part.nfields, 2);
+    CHECK_SPAN(fl_slice_span(part.head.p, part.fields[1].value), "z");
+    CHECK_INT(fl_multipart_next(&m, &part), 0);
+}
+
+static void
 near_misses_of_the_delimiter_are_data(void)
 {
     CHECK_TEXT(parts_of("--B\r\n" CD "a\r\n\r\nx\n--B\ny--B\r\r\n--Bz\r\n-B\r\n--B--"),
@@ -228,6 +248,7 @@ main(void)
 {
     fl_cpu_init();
     parts_come_in_order();
+    a_part_keeps_what_its_head_says();
     near_misses_of_the_delimiter_are_data();
     empty_parts_and_data_are_fine();
     broken_forms_end_at_the_first_error();

@@ -2,6 +2,8 @@
 #include "base/deadline_list.h"
 #include "base/timers.h"
 
+#include <errno.h>
+
 #include "check.h"
 
 static bool
@@ -108,6 +110,29 @@ the_soonest_comes_first(void)
 }
 
 static void
+without_memory_nothing_is_armed_and_moving_still_works(void)
+{
+    fl_timers t;
+    fl_timer nodes[17];
+    fl_timers_init(&t);
+    for (int i = 0; i < 17; i++) {
+        fl_timer_init(&nodes[i]);
+    }
+    check_allocations_left = 1;
+    int armed = 0;
+    while (armed < 17 && fl_timers_arm(&t, &nodes[armed], 9) == 0) {
+        armed++;
+    }
+    CHECK_INT(armed, 16);
+    CHECK_INT(fl_timers_arm(&t, &nodes[16], 1), -ENOMEM);
+    CHECK(!fl_timer_armed(&nodes[16]));
+    CHECK_INT(fl_timers_arm(&t, &nodes[15], 1), 0);
+    CHECK(fl_timers_peek(&t) == &nodes[15]);
+    check_allocations_left = -1;
+    fl_timers_free(&t);
+}
+
+static void
 a_touched_deadline_goes_to_the_end(void)
 {
     fl_deadlines list;
@@ -151,6 +176,12 @@ another_delay_moves_every_deadline(void)
     fl_deadlines_set_delay(&list, 5);
     CHECK_INT(a.when, 6);
     CHECK_INT(b.when, 35);
+    fl_deadlines_touch(&list, &a, 0);
+    fl_deadlines_set_delay(&list, 4);
+    CHECK_INT(a.when, 4);
+    b.when = 2; /* a time before the delay itself */
+    fl_deadlines_set_delay(&list, 1);
+    CHECK_INT(b.when, 0);
     fl_deadlines_set_delay(&list, UINT64_MAX);
     CHECK(a.when == UINT64_MAX);
     fl_deadlines_touch(&list, &a, 7);
@@ -163,6 +194,7 @@ main(void)
     equal_deadlines_fire_in_arming_order();
     cancelling_leaves_nothing_behind();
     the_soonest_comes_first();
+    without_memory_nothing_is_armed_and_moving_still_works();
     a_touched_deadline_goes_to_the_end();
     another_delay_moves_every_deadline();
     return check_done();
