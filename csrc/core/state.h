@@ -244,6 +244,7 @@
     X(web_application_hooks) \
     X(web_router_hooks)     \
     X(web_report)           \
+    X(web_connection_hooks) \
     X(web_ok)
 
 /* One slot for each well-known header name; http/headers.c checks that they do. */

@@ -468,11 +468,17 @@ FlHTTP1_Respond(FlHTTP1Connection *conn, int status, PyObject *reason,
     fl_out_init(&out);
     for (Py_ssize_t i = 0; i < count; i++)
         total += (size_t)PyBytes_GET_SIZE(chunks[i]);
+    if (status < 100 || status > 999) {
+        PyErr_Format(PyExc_ValueError, "a status has three digits, not %d", status);
+        goto done;
+    }
     if (!line_text(reason, FL_C_VALUE, "reason", &text) ||
         put_head(conn, &out, status, text, headers) < 0)
         goto done;
-    if (count_body(conn, total) < 0)
+    if (count_body(conn, total) < 0) {
+        conn->headers_written = true; /* nothing can be said any more */
         goto done;
+    }
     if (conn->chunking) { /* no Content-Length after all: the general way */
         for (Py_ssize_t i = 0; i < count && !stream_closed(conn); i++) {
             if (send_piece(conn, &out, chunks[i], PyBytes_AS_STRING(chunks[i]),
@@ -505,6 +511,10 @@ FlHTTP1_Respond(FlHTTP1Connection *conn, int status, PyObject *reason,
             goto done;
     }
     conn->headers_written = true;
+    if (conn->expected > 0 && !stream_closed(conn)) {
+        FlHTTP1_Finish(conn); /* says what is missing, and closes */
+        goto done;
+    }
     finish_sent(conn);
     err = 0;
 done:

@@ -57,6 +57,7 @@ set_web(PyObject *module, PyObject *args, PyObject *kwargs)
     Py_XSETREF(st->web_any_matches, Py_NewRef(any));
     Py_XSETREF(st->web_access_log, Py_NewRef(log));
     Py_XSETREF(st->web_server_header, Py_NewRef(header));
+    (void)FlWeb_ConnectionOriginal(st); /* as it is now is as it was born */
     Py_RETURN_NONE;
 }
 
@@ -135,6 +136,25 @@ FlWeb_LogOriginal(FlState *st)
         return false;
     }
     return (hooks->replaced & 1) == 0;
+}
+
+bool
+FlWeb_ConnectionOriginal(FlState *st)
+{
+    static const char *const names[] = {"write_headers", "write", "finish",
+                                        "set_close_callback"};
+    FlHooks *hooks;
+
+    if (st->web_connection_hooks == NULL)
+        st->web_connection_hooks =
+            (PyObject *)plain_hooks(st, (PyObject *)st->HTTP1Connection_type, names,
+                                    Py_ARRAY_LENGTH(names));
+    hooks = (FlHooks *)st->web_connection_hooks;
+    if (hooks == NULL || FlHooks_Verify(hooks) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    return hooks->replaced == 0;
 }
 
 /* ---- is everything between the socket and the handler original? ---- */

@@ -760,6 +760,7 @@ direct_connection(FlRequestHandler *self)
 {
     FlHTTPServerRequest *request = (FlHTTPServerRequest *)self->request;
     FlState *st = self->st;
+    FlHTTP1Connection *conn;
 
     if (self->headers_written || !c_headers(self) ||
         !FlHTTPServerRequest_Check(st, self->request) || request->connection == NULL ||
@@ -770,7 +771,10 @@ direct_connection(FlRequestHandler *self)
         return NULL;
     if (!ORIGINAL(self, flush) || !ORIGINAL(self, _send_head) || !chunks_are_bytes(self))
         return NULL;
-    return (FlHTTP1Connection *)request->connection;
+    conn = (FlHTTP1Connection *)request->connection;
+    if (conn->dict != NULL && PyDict_GET_SIZE(conn->dict) > 0)
+        return NULL;
+    return FlWeb_ConnectionOriginal(st) ? conn : NULL;
 }
 
 static int
@@ -798,9 +802,9 @@ send_direct(FlRequestHandler *self, FlHTTP1Connection *conn)
     Py_CLEAR(conn->close_callback);
     Py_INCREF(conn);
     err = FlHTTP1_Respond(conn, self->status, self->reason, map_of(self), chunks, count);
+    self->headers_written = err == 0 || conn->headers_written;
     Py_DECREF(conn);
     if (err == 0) {
-        self->headers_written = true;
         Py_CLEAR(self->chunk);
         Py_CLEAR(self->buffer);
     }

@@ -49,6 +49,9 @@ int FlRequestHandler_Finish(FlRequestHandler *self, PyObject *chunk);
 /* Whether Application.log_request is the original (execute.c). */
 bool FlWeb_LogOriginal(FlState *st);
 
+/* Whether HTTP1Connection's own methods are the originals. */
+bool FlWeb_ConnectionOriginal(FlState *st);
+
 int FlRequestHandler_AddType(PyObject *module, FlState *st);
 
 #endif

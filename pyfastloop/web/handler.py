@@ -217,11 +217,14 @@ class RequestHandler(
             for name, arg in kwargs.items()
         }
         if self.request.method not in SAFE_METHODS:
-            settings = self.settings
-            if settings.get("xsrf_cookies"):
-                self.check_xsrf_cookie()
-            if settings.get("cross_origin_protection"):
-                self._check_cross_origin()
+            self._check_forgery()
+
+    def _check_forgery(self) -> None:
+        settings = self.settings
+        if settings.get("xsrf_cookies"):
+            self.check_xsrf_cookie()
+        if settings.get("cross_origin_protection"):
+            self._check_cross_origin()
 
     def _method(self) -> Any:
         return getattr(self, (self.request.method or "").lower())
