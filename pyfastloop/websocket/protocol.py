@@ -241,6 +241,7 @@ class WebSocketProtocol13(WebSocketProtocol):
             return
         if not self.client_terminated:
             self._context = contextvars.copy_context()
+            self.start_pinging()
             self._link.resume()
 
     def _agree(self, handler: WebSocketHandler, headers: Any) -> None:
