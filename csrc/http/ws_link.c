@@ -725,9 +725,12 @@ link_mask(PyObject *Py_UNUSED(type), PyObject *args)
     if (key.len != 4)
         PyErr_SetString(PyExc_ValueError, "a mask key is four bytes");
     else
-        result = PyBytes_FromStringAndSize(data.buf, data.len);
-    if (result != NULL)
+        result = PyBytes_FromStringAndSize(NULL, data.len);
+    if (result != NULL && data.len > 0) {
+        /* Made without contents: bytes of one character are shared by everybody. */
+        memcpy(PyBytes_AS_STRING(result), data.buf, (size_t)data.len);
         fl_mask_xor(PyBytes_AS_STRING(result), (size_t)data.len, key.buf, 0);
+    }
     PyBuffer_Release(&key);
     PyBuffer_Release(&data);
     return result;
