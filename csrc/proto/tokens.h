@@ -21,7 +21,7 @@ enum {
     FL_C_HEX = 1 << 2,    /* 0-9 a-f A-F */
     FL_C_DIGIT = 1 << 3,  /* 0-9 */
     FL_C_TARGET = 1 << 4, /* 21-7E and 80-FF but '#': a request target */
-    FL_C_HOST = 1 << 5,   /* unreserved, sub-delims: RFC 3986 section 3.2.2 */
+    FL_C_HOST = 1 << 5,   /* of a host's name: see host.h */
     FL_C_COOKIE = 1 << 6, /* cookie-octet, RFC 6265 section 4.1.1 */
     FL_C_URI = 1 << 7     /* unreserved, RFC 3986 section 2.3: never percent-encoded */
 };
