@@ -2,7 +2,8 @@
  *
  * Grammar of RFC 3986 section 3.2 without userinfo: a name or IPv4 address (reg-name),
  * or an IP literal in brackets, and maybe a port of up to five digits and at most
- * 65535.
+ * 65535. One byte of reg-name is refused: ',' is what two Host lines look like once
+ * they were joined.
  *
  * Layer: proto. Threads: any; pure functions.
  */

@@ -212,6 +212,7 @@ static const head_case requests[] = {
     {"3.2", FL_BAD_HOST_REPEATED, GET HOST "Host: b\r\n\r\n"},
     {"3.2", FL_BAD_HOST_REPEATED, "GET / HTTP/1.0\r\n" HOST HOST END},
     {"3.2", FL_BAD_HOST, GET "Host: a b\r\n\r\n"},
+    {"3.2", FL_BAD_HOST, GET "Host: a,b\r\n\r\n"},
     {"3.2", FL_BAD_HOST, GET "Host: a, b\r\n\r\n"},
     {"3.2", FL_BAD_HOST, GET "Host: a/b\r\n\r\n"},
     {"3.2", FL_BAD_HOST, GET "Host: u@a\r\n\r\n"},

@@ -25,7 +25,7 @@ classes_are_those_of_the_rfcs(void)
         CHECK_INT(fl_is(byte, FL_C_HEX), hex);
         CHECK_INT(fl_is(byte, FL_C_DIGIT), c >= '0' && c <= '9');
         CHECK_INT(fl_is(byte, FL_C_TARGET), (visible && c != '#') || c >= 0x80);
-        CHECK_INT(fl_is(byte, FL_C_HOST), among(c, "-._~!$&'()*+,;="));
+        CHECK_INT(fl_is(byte, FL_C_HOST), among(c, "-._~!$&'()*+;="));
         CHECK_INT(fl_is(byte, FL_C_COOKIE),
                   visible && c != '"' && c != ',' && c != ';' && c != '\\');
         CHECK_INT(fl_is(byte, FL_C_URI), among(c, "-._~"));
