@@ -1,6 +1,6 @@
 /* head.c -- nanoseconds to parse a request head, for each set of scanning functions.
  *
- *   cc -O2 -std=c11 -D_GNU_SOURCE=1 -Icsrc benchmarks/c/head.c csrc/base/[a-z]*.c \
+ *   cc -O3 -std=c11 -D_GNU_SOURCE=1 -Icsrc benchmarks/c/head.c csrc/base/[a-z]*.c \
  *      csrc/proto/[a-z]*.c -o /tmp/head && /tmp/head
  *
  * Rounds of the cases are interleaved and the best of each is printed: on a shared
