@@ -228,4 +228,6 @@ def run_with_stack_context(context: StackContext, func: Callable[[], Any]) -> An
         return func()
 
 
-_core.set_hooks(stack_contexts=_contexts, wrap=wrap)
+_core.set_hooks(
+    stack_contexts=_contexts, wrap=wrap, inconsistent=StackContextInconsistentError
+)

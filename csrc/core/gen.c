@@ -9,6 +9,7 @@
  */
 #include "core/future_parts.h"
 #include "core/gen_multi.h"
+#include "core/stack.h"
 #include "core/task_parts.h"
 
 static int gen_ring_step(FlLoop *loop, PyObject *obj);
@@ -211,6 +212,10 @@ gen_drive(FlTask *self, PyObject *value)
         Py_CLEAR(value);
         if (how != PYGEN_NEXT)
             break;
+        if (FlStack_Check(st, self->contexts) < 0) {
+            Py_DECREF(result);
+            continue;
+        }
         future = gen_yielded(st, result, (PyObject *)self);
         Py_DECREF(result);
         if (future == NULL)
@@ -276,6 +281,7 @@ FlGen_New(FlState *st, PyObject *generator, PyObject *context)
     FlFuture_Setup(&self->future, st, NULL);
     self->coro = Py_NewRef(generator);
     self->context = Py_NewRef(context);
+    self->contexts = FlStack_Get(st);
     self->step = gen_ring_step;
     self->is_gen = true;
     return (PyObject *)self;

@@ -14,6 +14,7 @@
 #include "core/handle.h"
 #include "core/loop_fd.h"
 #include "core/loop_methods.h"
+#include "core/stack.h"
 #include "core/task_parts.h"
 
 typedef struct {
@@ -42,26 +43,18 @@ static PyObject *
 ioloop_bind(FlState *st, PyObject *const *args, Py_ssize_t nargs, PyObject *kw,
             bool *bound)
 {
-    PyObject *callback, *contexts = NULL, *wrapped;
+    PyObject *callback, *wrapped;
 
     *bound = kw != NULL && PyTuple_GET_SIZE(kw) > 0;
     if (*bound)
         callback = PyObject_Vectorcall(st->partial, args, (size_t)nargs, kw);
     else
         callback = Py_NewRef(args[0]);
-    if (callback == NULL || st->hook_stack_contexts == NULL)
-        return callback;
-    if (PyContextVar_Get(st->hook_stack_contexts, NULL, &contexts) < 0) {
-        Py_DECREF(callback);
+    if (callback == NULL)
         return NULL;
-    }
-    if (contexts != NULL && PyTuple_GET_SIZE(contexts) > 0) {
-        wrapped = PyObject_CallOneArg(st->hook_wrap, callback);
-        Py_DECREF(callback);
-        callback = wrapped;
-    }
-    Py_XDECREF(contexts);
-    return callback;
+    wrapped = FlStack_Wrap(st, callback);
+    Py_DECREF(callback);
+    return wrapped;
 }
 
 /* args: callback and its arguments. New reference to a handle that logs. */

@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "core/loop_methods.h"
+#include "core/stack.h"
 
 int
 FlWatch_Descriptor(PyObject *file)
@@ -111,9 +112,11 @@ FlWatch_AddHandler(FlLoop *loop, int fd, PyObject *file, PyObject *handler,
     if (self == NULL)
         return -1;
     self->file = Py_NewRef(file);
-    self->handler = Py_NewRef(handler);
+    self->handler = FlStack_Wrap(loop->st, handler);
     self->context = PyContext_CopyCurrent();
-    err = self->context == NULL ? -1 : FlLoop_Watch(loop, &self->watch, events);
+    err = self->handler == NULL || self->context == NULL
+              ? -1
+              : FlLoop_Watch(loop, &self->watch, events);
     Py_DECREF(self);
     return err;
 }

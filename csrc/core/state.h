@@ -41,11 +41,11 @@
     X(SSLIOStream)      \
     X(StreamWriteBuffer)
 
-#define FL_HTTP_TYPES(X) \
-    X(HTTPHeaders)       \
-    X(HTTPServerRequest) \
-    X(HTTP1Parameters)   \
-    X(HTTP1Connection)   \
+#define FL_HTTP_TYPES(X)     \
+    X(HTTPHeaders)           \
+    X(HTTPServerRequest)     \
+    X(HTTP1Parameters)       \
+    X(HTTP1Connection)       \
     X(HTTP1ServerConnection) \
     X(HTTPFunctions)     \
     X(ClientLink)        \
@@ -64,18 +64,19 @@
     FL_WEB_TYPES(X)
 
 /* X(name): field str_name, the interned string "name". One list per layer. */
-#define FL_CORE_NAMES(X)                                                            \
-    X(_asyncio_future_blocking)                                                     \
-    X(_check_slow)                                                                  \
-    X(_create_by_factory)                                                           \
-    X(_on_signal)                                                                   \
-    X(_report_slow) X(add_done_callback) X(add_reader) X(asyncio_loop) X(call_at)   \
-        X(call_exception_handler) X(call_soon) X(call_soon_threadsafe) X(callback)  \
-            X(cancel) X(cancelled) X(close) X(context) X(done) X(error) X(exc_info) \
-                X(exception) X(fileno) X(future) X(get_loop) X(handle) X(is_closed) \
-                    X(loop) X(message) X(msg) X(name) X(remove_done_callback)       \
-                        X(remove_reader) X(result) X(source_traceback) X(task)      \
-                            X(throw) X(time) X(value)
+#define FL_CORE_NAMES(X)                                                               \
+    X(_asyncio_future_blocking)                                                        \
+    X(_check_slow)                                                                     \
+    X(_create_by_factory)                                                              \
+    X(_on_signal)                                                                      \
+    X(_report_slow)                                                                    \
+    X(add_done_callback)                                                               \
+    X(add_reader) X(asyncio_loop) X(call_at) X(call_exception_handler) X(call_soon)    \
+        X(call_soon_threadsafe) X(callback) X(cancel) X(cancelled) X(close) X(context) \
+            X(done) X(error) X(exc_info) X(exception) X(fileno) X(future) X(get_loop)  \
+                X(handle) X(is_closed) X(loop) X(message) X(msg) X(name)               \
+                    X(remove_done_callback) X(remove_reader) X(result)                 \
+                        X(source_traceback) X(task) X(throw) X(time) X(value)
 
 #define FL_NET_NAMES(X) \
     X(close_fd)         \
@@ -110,56 +111,56 @@
     X(_on_lost)            \
     X(_on_message)
 
-#define FL_WEB_NAMES(X)     \
-    X(__dict__)             \
-    X(_break_cycles)        \
-    X(_c_routes)            \
-    X(_cache)               \
+#define FL_WEB_NAMES(X)              \
+    X(__dict__)                      \
+    X(_break_cycles)                 \
+    X(_c_routes)                     \
+    X(_cache)                        \
     X(_clear_representation_headers) \
-    X(_complete_head)       \
-    X(_complete_head_by_name) \
-    X(check_etag_header)    \
-    X(clear)                \
-    X(compiled_template_cache) \
-    X(cross_origin_protection) \
-    X(hexdigest)            \
-    X(info)                 \
-    X(isEnabledFor)         \
-    X(static_hash_cache)    \
-    X(warning)              \
-    X(xsrf_cookies)         \
-    X(set_etag_header)      \
-    X(_convert_header_value) \
-    X(_go_on)               \
-    X(_handle_failure)      \
-    X(_log)                 \
-    X(_new_cookie)          \
-    X(_write_cookies)       \
-    X(compute_etag)         \
-    X(decode_argument)      \
-    X(default_router)       \
-    X(disabled)             \
-    X(find_handler)         \
-    X(flush)                \
-    X(get_handler_delegate) \
-    X(get_target_delegate)  \
-    X(initialize)           \
-    X(log_function)         \
-    X(log_request)          \
-    X(matcher)              \
-    X(on_finish)            \
-    X(prepare)              \
-    X(regex)                \
-    X(request_callback)     \
-    X(rules)                \
-    X(set_close_callback)   \
-    X(set_default_headers)  \
-    X(set_header)           \
-    X(settings)             \
-    X(target)               \
-    X(target_kwargs)        \
-    X(transforms)           \
-    X(wildcard_router)      \
+    X(_complete_head)                \
+    X(_complete_head_by_name)        \
+    X(check_etag_header)             \
+    X(clear)                         \
+    X(compiled_template_cache)       \
+    X(cross_origin_protection)       \
+    X(hexdigest)                     \
+    X(info)                          \
+    X(isEnabledFor)                  \
+    X(static_hash_cache)             \
+    X(warning)                       \
+    X(xsrf_cookies)                  \
+    X(set_etag_header)               \
+    X(_convert_header_value)         \
+    X(_go_on)                        \
+    X(_handle_failure)               \
+    X(_log)                          \
+    X(_new_cookie)                   \
+    X(_write_cookies)                \
+    X(compute_etag)                  \
+    X(decode_argument)               \
+    X(default_router)                \
+    X(disabled)                      \
+    X(find_handler)                  \
+    X(flush)                         \
+    X(get_handler_delegate)          \
+    X(get_target_delegate)           \
+    X(initialize)                    \
+    X(log_function)                  \
+    X(log_request)                   \
+    X(matcher)                       \
+    X(on_finish)                     \
+    X(prepare)                       \
+    X(regex)                         \
+    X(request_callback)              \
+    X(rules)                         \
+    X(set_close_callback)            \
+    X(set_default_headers)           \
+    X(set_header)                    \
+    X(settings)                      \
+    X(target)                        \
+    X(target_kwargs)                 \
+    X(transforms)                    \
+    X(wildcard_router)               \
     X(xheaders)
 
 #define FL_NAMES(X)  \
@@ -199,6 +200,7 @@
     X(YieldPoint)      /* gen.YieldPoint */                                            \
     X(await_any)       /* gen: a coroutine that awaits an awaitable */                 \
     X(stack_contexts)  /* stack_context: the ContextVar of what is open */             \
+    X(inconsistent)    /* stack_context.StackContextInconsistentError */               \
     X(wrap)            /* stack_context.wrap */                                        \
     X(format_callback) /* aio: text of a callback and its arguments */                 \
     X(StreamBufferFullError) /* iostream: the classes of what can go wrong */          \
@@ -212,35 +214,35 @@
 
 /* X(field): something of the package's own Python modules (or one that is dear to
  * import), fetched by FlState_Lazy on first use. */
-#define FL_LAZY(X)          \
-    X(HTTPInputError)       \
-    X(HTTPOutputError)      \
-    X(SimpleCookie)         \
-    X(parse_body_arguments) \
-    X(Mapping)              \
-    X(StreamClosedError)    \
-    X(RequestStartLine)     \
-    X(ResponseStartLine)    \
-    X(GzipMessageDelegate)  \
-    X(InputErrorBase)       \
-    X(call_when_done)       \
-    X(responses)            \
-    X(json_encode_module)   \
-    X(convert_odd_value)    \
-    X(sha1)                 \
-    X(sha1_keywords)        \
-    X(web_names)            \
-    X(web_originals)        \
-    X(web_handler)          \
-    X(web_application)      \
-    X(web_router)           \
-    X(web_path_matches)     \
-    X(web_any_matches)      \
-    X(web_server)           \
-    X(web_access_log)       \
-    X(web_server_header)    \
-    X(web_content_type)     \
-    X(web_date)             \
+#define FL_LAZY(X)           \
+    X(HTTPInputError)        \
+    X(HTTPOutputError)       \
+    X(SimpleCookie)          \
+    X(parse_body_arguments)  \
+    X(Mapping)               \
+    X(StreamClosedError)     \
+    X(RequestStartLine)      \
+    X(ResponseStartLine)     \
+    X(GzipMessageDelegate)   \
+    X(InputErrorBase)        \
+    X(call_when_done)        \
+    X(responses)             \
+    X(json_encode_module)    \
+    X(convert_odd_value)     \
+    X(sha1)                  \
+    X(sha1_keywords)         \
+    X(web_names)             \
+    X(web_originals)         \
+    X(web_handler)           \
+    X(web_application)       \
+    X(web_router)            \
+    X(web_path_matches)      \
+    X(web_any_matches)       \
+    X(web_server)            \
+    X(web_access_log)        \
+    X(web_server_header)     \
+    X(web_content_type)      \
+    X(web_date)              \
     X(web_application_hooks) \
     X(web_router_hooks)     \
     X(web_report)           \
@@ -271,7 +273,7 @@ typedef struct FlState {
     uint64_t web_date_second; /* what web_date says */
     int type_watcher;         /* 0: none yet, -1: none to be had, else its id + 1 */
     int dict_watcher;         /* likewise */
-    const void *http_target; /* borrowed: web's FlHTTP1Target, NULL without web */
+    const void *http_target;  /* borrowed: web's FlHTTP1Target, NULL without web */
     PyObject *header_names[FL_STATE_HEADER_NAMES]; /* owned; NULL until first used */
     uint32_t header_hashes[FL_STATE_HEADER_NAMES]; /* with header_names */
     struct FlListener *resting; /* borrowed list: listeners without descriptors */

@@ -14,14 +14,15 @@
 
 typedef struct FlTask {
     FlFuture future;
-    PyObject *coro;    /* owned; NULL once it ended */
-    PyObject *context; /* owned */
-    PyObject *waiting; /* owned; the future it waits for, or NULL */
-    PyObject *name;    /* owned; NULL: made when asked for */
-    uint64_t number;   /* for the default name */
-    uint32_t cancels;  /* cancel() calls not taken back by uncancel() */
-    fl_run_fn step;    /* what the ring calls: a step of the coroutine or generator */
-    PyObject *runner;  /* owned; gen.Runner, once a yield point was yielded */
+    PyObject *coro;     /* owned; NULL once it ended */
+    PyObject *context;  /* owned */
+    PyObject *waiting;  /* owned; the future it waits for, or NULL */
+    PyObject *name;     /* owned; NULL: made when asked for */
+    uint64_t number;    /* for the default name */
+    uint32_t cancels;   /* cancel() calls not taken back by uncancel() */
+    fl_run_fn step;     /* what the ring calls: a step of the coroutine or generator */
+    PyObject *contexts; /* owned; of stack_context, open when it was made */
+    PyObject *runner;   /* owned; gen.Runner, once a yield point was yielded */
     PyObject *throw_next; /* owned; what the next step throws, or NULL */
     bool must_cancel;     /* CancelledError at the next step */
     bool registered;      /* asyncio.all_tasks knows it */

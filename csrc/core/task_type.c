@@ -251,6 +251,7 @@ FlTask_Traverse(PyObject *obj, visitproc visit, void *arg)
     Py_VISIT(self->coro);
     Py_VISIT(self->context);
     Py_VISIT(self->waiting);
+    Py_VISIT(self->contexts);
     Py_VISIT(self->runner);
     Py_VISIT(self->throw_next);
     return FlFuture_Traverse(obj, visit, arg);
@@ -264,6 +265,7 @@ FlTask_Clear(PyObject *obj)
     Py_CLEAR(self->coro);
     Py_CLEAR(self->context);
     Py_CLEAR(self->waiting);
+    Py_CLEAR(self->contexts);
     Py_CLEAR(self->runner);
     Py_CLEAR(self->throw_next);
     Py_CLEAR(self->name);

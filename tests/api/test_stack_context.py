@@ -1,0 +1,219 @@
+"""stack_context: contexts that follow a program from callback to callback."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import pytest
+
+from pyfastloop import gen
+from pyfastloop.concurrent import Future
+from pyfastloop.ioloop import IOLoop
+from pyfastloop.stack_context import (
+    ExceptionStackContext,
+    NullContext,
+    StackContext,
+    StackContextInconsistentError,
+    run_with_stack_context,
+    wrap,
+)
+
+
+@pytest.fixture
+def loop():
+    loop = IOLoop()
+    yield loop
+    loop.close()
+
+
+def fails():
+    raise ZeroDivisionError("planted")
+
+
+def collector(seen, answer=True):
+    def handler(typ, value, tb):
+        seen.append(typ)
+        return answer
+
+    return handler
+
+
+def run_for_a_moment(loop):
+    loop.call_later(0.01, loop.stop)
+    loop.start()
+
+
+def test_exceptions_of_callbacks_reach_the_handler(loop, caplog):
+    seen = []
+    a, b = socket.socketpair()
+
+    def deep():
+        loop.add_callback(lambda: loop.add_callback(fails))
+
+    def readable(fd, events):
+        loop.remove_handler(fd)
+        fails()
+
+    future = Future()
+    with ExceptionStackContext(collector(seen)):
+        loop.add_callback(fails)
+        loop.call_later(0, fails)
+        loop.call_later(0, deep)
+        loop.add_future(future, lambda f: fails())
+        loop.add_handler(a, readable, IOLoop.READ)
+    future.set_result(None)
+    b.send(b"x")
+    run_for_a_moment(loop)
+    a.close()
+    b.close()
+    assert seen == [ZeroDivisionError] * 5
+    assert caplog.records == []
+
+
+def test_outside_of_contexts_exceptions_are_logged(loop, caplog):
+    with ExceptionStackContext(pytest.fail):
+        pass
+    loop.add_callback(fails)
+    run_for_a_moment(loop)
+    assert "Exception in callback" in caplog.text
+
+
+def test_the_inner_handler_sees_it_first(loop):
+    inner, outer = [], []
+    with (
+        ExceptionStackContext(collector(outer)),
+        ExceptionStackContext(collector(inner, answer=False)),
+    ):
+        loop.add_callback(fails)
+    run_for_a_moment(loop)
+    assert (len(inner), len(outer)) == (1, 1)
+    with (
+        ExceptionStackContext(collector(outer)),
+        ExceptionStackContext(collector(inner)),
+    ):
+        loop.add_callback(fails)
+    run_for_a_moment(loop)
+    assert (len(inner), len(outer)) == (2, 1)
+
+
+def test_what_no_handler_settles_is_logged(loop, caplog):
+    with ExceptionStackContext(collector([], answer=False)):
+        loop.add_callback(fails)
+    run_for_a_moment(loop)
+    assert "Exception in callback" in caplog.text
+
+
+def test_the_handler_sees_exceptions_of_the_block_itself():
+    seen = []
+    with ExceptionStackContext(collector(seen)):
+        fails()
+    assert seen == [ZeroDivisionError]
+
+
+def test_stack_context_is_entered_around_each_callback(loop):
+    active = []
+    seen = []
+
+    @contextlib.contextmanager
+    def context():
+        active.append("x")
+        yield
+        active.pop()
+
+    def callback(again):
+        seen.append(list(active))
+        if again:
+            loop.add_callback(callback, False)
+
+    with StackContext(context):
+        loop.add_callback(callback, True)
+    assert active == []
+    run_for_a_moment(loop)
+    assert seen == [["x"], ["x"]]
+    assert active == []
+
+
+def test_deactivate(loop):
+    active = []
+    seen = []
+
+    @contextlib.contextmanager
+    def context():
+        active.append("x")
+        yield
+        active.pop()
+
+    with StackContext(context) as deactivate:
+        loop.add_callback(lambda: seen.append(list(active)))
+    deactivate()
+    run_for_a_moment(loop)
+    assert seen == [[]]
+
+
+def test_null_context_leaves_all(loop, caplog):
+    with ExceptionStackContext(pytest.fail), NullContext():
+        loop.add_callback(fails)
+    run_for_a_moment(loop)
+    assert "Exception in callback" in caplog.text
+
+
+def test_wrap(loop):
+    assert wrap(None) is None
+    assert wrap(fails) is fails
+    seen = []
+    with ExceptionStackContext(collector(seen)):
+        wrapped = wrap(fails)
+        assert wrap(wrapped) is wrapped
+    wrapped()
+    assert seen == [ZeroDivisionError]
+
+
+def test_run_with_stack_context(loop):
+    entered = []
+
+    @contextlib.contextmanager
+    def context():
+        entered.append(1)
+        yield
+
+    @gen.coroutine
+    def f():
+        yield gen.moment
+        return 5
+
+    assert loop.run_sync(lambda: run_with_stack_context(StackContext(context), f)) == 5
+    assert entered
+
+
+def test_a_yield_inside_of_a_context_is_an_error(loop):
+    @gen.coroutine
+    def f():
+        with StackContext(contextlib.nullcontext):
+            yield gen.moment
+
+    with pytest.raises(StackContextInconsistentError):
+        loop.run_sync(f)
+
+
+def test_a_fatal_exception_goes_past_the_handlers(loop):
+    def leave():
+        raise KeyboardInterrupt
+
+    with ExceptionStackContext(pytest.fail):
+        loop.add_callback(leave)
+    with pytest.raises(KeyboardInterrupt):
+        loop.start()
+
+
+def test_gen_task_catches_what_the_callback_world_raises(loop):
+    def starts(callback):
+        loop.add_callback(fails)
+
+    @gen.coroutine
+    def f():
+        with pytest.raises(ZeroDivisionError):
+            yield gen.Task(starts)
+        return "end"
+
+    assert loop.run_sync(f) == "end"
