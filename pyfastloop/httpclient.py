@@ -28,7 +28,6 @@ import contextlib
 import datetime
 import functools
 import ssl
-import sys
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
@@ -175,11 +174,10 @@ class HTTPRequest:
         self.url = url
         self.method = method
         if if_modified_since:
-            headers = httputil.HTTPHeaders(headers or {})
-            headers["If-Modified-Since"] = httputil.format_timestamp(if_modified_since)
-        self._headers = (
-            httputil.HTTPHeaders() if headers is None else headers  # type: ignore[assignment]
-        )
+            dated = httputil.HTTPHeaders(headers or {})
+            dated["If-Modified-Since"] = httputil.format_timestamp(if_modified_since)
+            headers = dated
+        self._headers = httputil.HTTPHeaders() if headers is None else headers
         self._body = body if body is None else utf8(body)
         self.body_producer = body_producer
         self.auth_username = auth_username
@@ -220,9 +218,7 @@ class HTTPRequest:
 
     @headers.setter
     def headers(self, value: Mapping[str, str] | None) -> None:
-        self._headers = (
-            httputil.HTTPHeaders() if value is None else value  # type: ignore[assignment]
-        )
+        self._headers = httputil.HTTPHeaders() if value is None else value
 
     @property
     def body(self) -> bytes | None:
@@ -718,4 +714,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -20,9 +20,10 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pyfastloop import gen, httputil
+from pyfastloop.concurrent import Future, is_future
 from pyfastloop.httpclient import (
     HTTPRequest,
     HTTPResponse,
@@ -36,7 +37,6 @@ from pyfastloop.simple_httpclient.errors import HTTPStreamClosedError, HTTPTimeo
 from pyfastloop.simple_httpclient.pool import Link
 
 if TYPE_CHECKING:
-    from pyfastloop.concurrent import Future
     from pyfastloop.simple_httpclient.client import SimpleAsyncHTTPClient
     from pyfastloop.tcpclient import TCPClient
 
@@ -295,7 +295,7 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
             self._last_activity = time.monotonic()
         if self._out.chunked:
             if not chunk:
-                return gen.maybe_future(None)
+                return cast("Future[None]", gen.maybe_future(None))
             chunk = b"%x\r\n%b\r\n" % (len(chunk), chunk)
         else:
             assert self._left is not None
@@ -305,8 +305,7 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
                     f"body_producer wrote {-self._left} bytes more than "
                     "Content-Length said"
                 )
-        future: Future[None] = link.stream.write(chunk)
-        return future
+        return cast("Future[None]", link.stream.write(chunk))
 
     # ---- the answer, as the link tells it ----
 
@@ -468,9 +467,7 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
             self.chunks.append(piece)
             return None
         result = self._out.streaming_callback(piece)
-        if result is None or not (
-            hasattr(result, "__await__") or gen.is_future(result)
-        ):
+        if result is None or not (hasattr(result, "__await__") or is_future(result)):
             return None
         future = gen.convert_yielded(result)
         if future.done():

@@ -67,14 +67,18 @@ class TimedResolver(Resolver):
         """Itself."""
         return TimedResolver
 
-    def initialize(self, resolver: Resolver) -> None:  # type: ignore[override]
+    def initialize(self, resolver: Resolver) -> None:
         """*resolver* does the work; it is not closed here."""
         self.resolver = resolver
 
     async def resolve(
-        self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
+        self,
+        host: str,
+        port: int,
+        family: socket.AddressFamily = socket.AF_UNSPEC,
+        callback: Any = None,
     ) -> list[tuple[int, Any]]:
-        """As *resolver* does."""
+        """As *resolver* does; there is no callback form of this one."""
         fetch = _marks.get()
         if fetch is not None:
             fetch[0]._set_phase("while resolving")

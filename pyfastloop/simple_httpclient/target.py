@@ -154,7 +154,8 @@ def tls_settings(request: Any) -> tuple[Any, ...] | ssl.SSLContext | None:
     if options is not None:
         if isinstance(options, dict):
             return tuple(sorted((str(k), str(v)) for k, v in options.items()))
-        return options
+        context: ssl.SSLContext = options
+        return context
     validate = request.validate_cert
     if (
         validate

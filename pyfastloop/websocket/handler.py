@@ -134,7 +134,7 @@ class WebSocketHandler(web.RequestHandler):
         This is what protects against other sites using a visitor's cookies.
         """
         host = self.request.headers.get("Host")
-        return urlparse(origin).netloc.lower() == host
+        return bool(urlparse(origin).netloc.lower() == host)
 
     # ---- hooks ----
 

@@ -159,7 +159,7 @@ class WebSocketProtocol13(WebSocketProtocol):
     RSV_MASK = RSV1 | RSV2 | RSV3
     OPCODE_MASK = 0x0F
 
-    stream: IOStream = None  # type: ignore[assignment]
+    stream: IOStream | None = None
     close_code: int | None = None
     close_reason: str | None = None
     ping_callback: Any = None  # read by programs of Tornado 4 and 5
@@ -236,7 +236,7 @@ class WebSocketProtocol13(WebSocketProtocol):
             self._abort()
             raise
         except Exception:
-            handler.log_exception(*sys.exc_info())  # type: ignore[arg-type]
+            handler.log_exception(*sys.exc_info())
             self._fail(1011, "open failed")
             return
         if not self.client_terminated:
@@ -512,13 +512,15 @@ class WebSocketProtocol13(WebSocketProtocol):
                 if not settled.done():
                     settled.set_result(None)
         future: Future[None] = Future()
+        stream = self.stream
+        assert stream is not None
         first = not pending
         pending.append((frame, future))
         self._pending_bytes += len(frame)
         if first:
             # An empty write is done when everything before it was sent.
             try:
-                self.stream.write(b"").add_done_callback(self._send_pending)
+                stream.write(b"").add_done_callback(self._send_pending)
             except StreamClosedError:
                 raise WebSocketClosedError("the WebSocket is closed") from None
         return future
@@ -651,6 +653,8 @@ class WebSocketProtocol13(WebSocketProtocol):
 
     def set_nodelay(self, x: bool) -> None:
         """Set TCP_NODELAY: small messages leave at once."""
+        if self.stream is None:
+            raise WebSocketClosedError("there is no WebSocket connection")
         self.stream.set_nodelay(x)
 
     # ---- pings ----
