@@ -1,0 +1,39 @@
+"""Create, use and drop: one scenario for each life that an object of _core can have.
+
+What a scenario makes before its first turn and after its last is not counted.
+"""
+
+from __future__ import annotations
+
+from scenarios import clients, coroutines, http, loops, streams
+from scenarios.base import SCENARIOS
+
+__all__ = ["SCENARIOS", "USES", "clients", "coroutines", "http", "loops", "streams"]
+
+# Where each type of _core is made, used and dropped.
+USES = {
+    "BaseIOStream": "stream_subclass",
+    "ClientLink": "client_pooled",
+    "CoroutineFunction": "coroutine_function",
+    "Future": "future_result",
+    "FutureIter": "coroutine_waits",
+    "FutureMeta": "future_isinstance",
+    "GenFuture": "coroutine_waits",
+    "HTTP1Connection": "http_plain",
+    "HTTP1ConnectionParameters": "http_plain",
+    "HTTP1ServerConnection": "http_plain",
+    "HTTPHeaders": "headers",
+    "HTTPServerRequest": "request_alone",
+    "Handle": "handles",
+    "IOLoopBase": "ioloop",
+    "IOStream": "stream_echo",
+    "Listener": "listener",
+    "Loop": "loop",
+    "PipeIOStream": "pipes",
+    "RequestHandlerBase": "http_plain",
+    "SSLIOStream": "tls",
+    "Task": "coroutine_waits",
+    "TimerHandle": "timers",
+    "Watch": "add_handler",
+    "WebSocketLink": "websocket_echo",
+}

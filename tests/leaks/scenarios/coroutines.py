@@ -1,0 +1,149 @@
+"""Lives of futures, tasks, generators and coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from typing import Any
+
+from pyfastloop import concurrent, gen
+from pyfastloop.ioloop import IOLoop
+from scenarios.base import Raised, on_a_loop, simple
+
+
+@on_a_loop
+async def future_result() -> None:
+    future: Any = concurrent.Future()
+    future.add_done_callback(str)
+    future.set_result([])
+    await future
+
+
+@on_a_loop
+async def future_exception() -> None:
+    future: Any = concurrent.Future()
+    future.set_exception(Raised())
+    with contextlib.suppress(Raised):
+        await future
+
+
+@on_a_loop
+async def future_cancelled_or_dropped() -> None:
+    future: Any = concurrent.Future()
+    future.add_done_callback(str)
+    future.cancel("why")
+    dropped: Any = concurrent.Future()
+    dropped.add_done_callback(str)
+    dropped.itself = dropped
+    never_asked: Any = concurrent.Future()
+    never_asked.set_exception(Raised())
+
+
+@simple
+def future_isinstance() -> None:
+    class Mine(concurrent.Future):  # type: ignore[misc, valid-type]
+        pass
+
+    assert isinstance(concurrent.Future(), asyncio.Future)
+    mine = Mine()
+    mine.set_result(1)
+    assert mine.result() == 1
+    del mine, Mine
+    gc.collect()
+
+
+@gen.coroutine
+def waits() -> Any:
+    yield gen.moment
+    yield [gen.sleep(0), gen.maybe_future(1)]
+    yield {"a": gen.sleep(0)}
+    yield asyncio.sleep(0)
+    raise gen.Return(1)
+
+
+@on_a_loop
+async def coroutine_waits() -> None:
+    assert await waits() == 1
+    async with asyncio.timeout(100):
+        await gen.sleep(0)
+
+
+@simple
+def coroutine_function() -> None:
+    class Holder:
+        @gen.coroutine
+        def method(self, a: int, b: int = 2) -> int:
+            return a + b
+
+    assert Holder().method(1).result() == 3
+
+
+@on_a_loop
+async def coroutine_raises() -> None:
+    @gen.coroutine
+    def bad() -> Any:
+        yield gen.moment
+        raise Raised
+
+    async def native() -> None:
+        await bad()
+
+    with contextlib.suppress(Raised):
+        await native()
+    with contextlib.suppress(Raised):
+        await gen.multi([bad(), bad()])
+
+
+@on_a_loop
+async def coroutine_cancelled() -> None:
+    async def forever() -> None:
+        await concurrent.Future()
+
+    task = asyncio.get_running_loop().create_task(forever())
+    await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@simple
+def coroutine_abandoned() -> None:
+    one = IOLoop(make_current=False)
+    seen = []
+
+    async def start() -> None:
+        @gen.coroutine
+        def forever() -> Any:
+            try:
+                yield concurrent.Future()
+            finally:
+                seen.append(1)
+
+        forever()
+
+    one.run_sync(start)
+    one.close()
+    del one
+    gc.collect()
+
+
+@on_a_loop
+async def engine() -> None:
+    done: Any = concurrent.Future()
+
+    @gen.engine
+    def old() -> Any:
+        yield gen.Task(IOLoop.current().add_callback)
+        yield gen.Callback("key")
+        done.set_result(None)
+
+    @gen.engine
+    def good() -> Any:
+        IOLoop.current().add_callback((yield gen.Callback("key")), 1)
+        yield gen.Wait("key")
+        done.set_result(None)
+
+    good()
+    await done
+    del old
