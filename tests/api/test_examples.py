@@ -20,8 +20,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from pyfastloop.ioloop import IOLoop
+from pyfastloop.websocket import websocket_connect
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -374,3 +378,35 @@ def test_two_languages_follow_the_browser_and_the_choice(
     with browser.opener.open(f"{browser.base}/language/de", b"", timeout=60) as chosen:
         assert "Guten Morgen" in chosen.read().decode()
     assert "Guten Morgen" in page("en")
+
+
+def test_chat_reaches_a_room_and_no_other(example: Callable[..., int]) -> None:
+    port = example("chat.py")
+
+    async def main() -> None:
+        async def enter(room: str) -> Any:
+            return await websocket_connect(f"ws://127.0.0.1:{port}/ws/{room}")
+
+        async def said(to: Any) -> Any:
+            while True:
+                message = await to.read_message()
+                assert message is not None
+                if "here" not in json.loads(message):
+                    return json.loads(message)
+
+        ada, bob, eve = [await enter(room) for room in ("one", "one", "two")]
+        await ada.write_message(json.dumps({"name": "ada", "text": "hello"}))
+        await eve.write_message(json.dumps({"name": "eve", "text": "anyone?"}))
+        for member in (ada, bob):
+            assert await said(member) == {"name": "ada", "text": "hello"}
+        assert await said(eve) == {"name": "eve", "text": "anyone?"}
+        late = await enter("one")
+        assert (await said(late))["text"] == "hello", "a newcomer reads what was said"
+        await bob.write_message("no object")
+        while await bob.read_message() is not None:
+            pass
+        assert (bob.close_code, ada.close_code) == (1008, None)
+        for member in (ada, eve, late):
+            member.close()
+
+    IOLoop().run_sync(main, timeout=60)
