@@ -6,7 +6,9 @@ One section per layer; programs use the public modules.
 import asyncio
 import contextvars
 import datetime
-from collections.abc import Callable, Coroutine, Generator
+import logging
+from collections.abc import Callable, Coroutine, Generator, Iterator, MutableMapping
+from http.cookies import SimpleCookie
 from typing import (
     Any,
     Generic,
@@ -17,6 +19,16 @@ from typing import (
     final,
     type_check_only,
 )
+
+from pyfastloop.httputil import (
+    HTTPConnection,
+    HTTPFile,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from pyfastloop.iostream import IOStream
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -233,3 +245,193 @@ class WebSocketLink:
     def is_utf8(data: Any, /) -> bool: ...
     @staticmethod
     def mask(key: Any, data: Any, /) -> bytes: ...
+
+# ---- http: header maps, requests, connections ----
+
+class HTTPHeaders(MutableMapping[str, str]):
+    def __init__(self, *args: Any, **kwargs: str) -> None: ...
+    def __getitem__(self, name: str, /) -> str: ...
+    def __setitem__(self, name: str, value: Any, /) -> None: ...
+    def __delitem__(self, name: str, /) -> None: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+    def __copy__(self) -> HTTPHeaders: ...
+    def __unicode__(self) -> str: ...
+    def __reduce__(self) -> Any: ...
+    def __setstate__(self, state: Any, /) -> None: ...
+    def add(
+        self, name: str, value: str | bytes, *, _chars_are_bytes: bool = True
+    ) -> None: ...
+    def get_list(self, name: str, /) -> list[str]: ...
+    def get_all(self) -> Iterator[tuple[str, str]]: ...
+    def parse_line(self, line: str, *, _chars_are_bytes: bool = True) -> None: ...
+    @classmethod
+    def parse(cls, headers: str, *, _chars_are_bytes: bool = True) -> Self: ...
+    def copy(self) -> HTTPHeaders: ...
+    def clear(self) -> None: ...
+
+class HTTPServerRequest:
+    method: str
+    uri: str
+    version: str
+    path: str
+    query: str
+    headers: HTTPHeaders
+    body: bytes
+    host: str
+    host_name: str
+    remote_ip: str | None
+    protocol: str
+    arguments: dict[str, list[bytes]]
+    query_arguments: dict[str, list[bytes]]
+    body_arguments: dict[str, list[bytes]]
+    files: dict[str, list[HTTPFile]]
+    connection: Any
+    server_connection: Any
+    _start_time: float
+    _body_future: Any
+    @property
+    def _finish_time(self) -> float | None: ...
+    @property
+    def cookies(self) -> SimpleCookie: ...
+    def __init__(
+        self,
+        method: str | None = None,
+        uri: str | None = None,
+        version: str = "HTTP/1.0",
+        headers: HTTPHeaders | None = None,
+        body: bytes | None = None,
+        host: str | None = None,
+        files: dict[str, list[HTTPFile]] | None = None,
+        connection: Any = None,
+        start_line: RequestStartLine | ResponseStartLine | None = None,
+        server_connection: object | None = None,
+    ) -> None: ...
+    def full_url(self) -> str: ...
+    def request_time(self) -> float: ...
+    def supports_http_1_1(self) -> bool: ...
+    def get_ssl_certificate(self, binary_form: bool = False) -> Any: ...
+    def write(
+        self, chunk: bytes, callback: Callable[[], None] | None = None
+    ) -> Future[None]: ...
+    def finish(self) -> None: ...
+    def _parse_body(self) -> None: ...
+
+class HTTP1ConnectionParameters:
+    no_keep_alive: bool
+    decompress: bool
+    chunk_size: int
+    max_header_size: int
+    max_body_size: int | None
+    min_body_rate: int | None
+    header_timeout: float | None
+    body_timeout: float | None
+    idle_timeout: float | None
+    first_timeout: float | None
+    body_gap_timeout: float | None
+    write_timeout: float | None
+    half_closed_timeout: float | None
+    rate_grace: float | None
+    def __init__(
+        self,
+        no_keep_alive: bool = False,
+        chunk_size: int | None = None,
+        max_header_size: int | None = None,
+        header_timeout: float | None = None,
+        max_body_size: int | None = None,
+        body_timeout: float | None = None,
+        decompress: bool = False,
+    ) -> None: ...
+
+class HTTP1Connection(HTTPConnection):
+    context: Any
+    no_keep_alive: bool
+    @property
+    def stream(self) -> IOStream: ...
+    @property
+    def params(self) -> HTTP1ConnectionParameters: ...
+    @property
+    def is_client(self) -> bool: ...
+    @property
+    def trailers(self) -> HTTPHeaders | None: ...
+    def __init__(
+        self,
+        stream: IOStream,
+        is_client: bool,
+        params: HTTP1ConnectionParameters | None = None,
+        context: object | None = None,
+    ) -> None: ...
+    def read_response(self, delegate: HTTPMessageDelegate, /) -> Future[bool]: ...
+    def close(self) -> None: ...
+    def detach(self) -> IOStream: ...
+    def set_close_callback(self, callback: Callable[[], None] | None, /) -> None: ...
+    def set_body_timeout(self, timeout: float | None, /) -> None: ...
+    def set_max_body_size(self, max_body_size: int, /) -> None: ...
+
+class HTTP1ServerConnection:
+    context: Any
+    @property
+    def stream(self) -> IOStream: ...
+    @property
+    def params(self) -> HTTP1ConnectionParameters: ...
+    def __init__(
+        self,
+        stream: IOStream,
+        params: HTTP1ConnectionParameters | None = None,
+        context: object | None = None,
+    ) -> None: ...
+    def start_serving(self, delegate: HTTPServerConnectionDelegate, /) -> None: ...
+    def close(self) -> Future[None]: ...
+
+def parse_query(
+    query: str | bytes, keep_blank: bool = ..., max_fields: int | None = ..., /
+) -> dict[str, list[bytes]]: ...
+def parse_cookie(cookie: str, /) -> dict[str, str]: ...
+def split_params(line: str, /) -> tuple[str, list[tuple[str, str]]]: ...
+def multipart_boundary(content_type: str, /) -> bytes | None: ...
+def multipart_parts(
+    boundary: bytes, data: bytes, max_parts: int, max_head: int, /
+) -> list[tuple[str, str | None, str, bytes]]: ...
+
+# ---- web: what every RequestHandler request runs through ----
+
+class RequestHandlerBase:
+    application: Any
+    request: HTTPServerRequest
+    path_args: list[str]
+    path_kwargs: dict[str, str]
+    _headers: HTTPHeaders
+    _reason: str
+    _status_code: int
+    _write_buffer: list[bytes]
+    _headers_written: bool
+    _finished: bool
+    _auto_finish: bool
+    _transforms: Any
+    _prepared_future: Any
+    def clear(self) -> None: ...
+    def set_status(self, status_code: int, reason: str | None = None) -> None: ...
+    def get_status(self) -> int: ...
+    def set_header(self, name: str, value: Any) -> None: ...
+    def add_header(self, name: str, value: Any) -> None: ...
+    def clear_header(self, name: str, /) -> None: ...
+    def _convert_header_value(self, value: Any, /) -> str: ...
+    def write(self, chunk: str | bytes | dict[str, Any], /) -> None: ...
+    def finish(
+        self, chunk: str | bytes | dict[str, Any] | None = None
+    ) -> Future[None]: ...
+    def _complete_head(self) -> None: ...
+    def compute_etag(self) -> str | None: ...
+    def set_etag_header(self) -> None: ...
+    def check_etag_header(self) -> bool: ...
+
+def set_web(
+    handler: type,
+    application: type,
+    router: type,
+    path_matches: type,
+    any_matches: type,
+    access_log: logging.Logger,
+    server_header: str,
+) -> None: ...
+def set_web_server(server: type, /) -> None: ...

@@ -102,8 +102,8 @@ class HTTPMessageDelegate:
     """Takes one message in pieces; subclass and implement what matters.
 
     After ``headers_received`` exactly one of ``finish`` and ``on_connection_close`` is
-    called. That the peer left while its answer was being made is told by the connection's
-    close callback.
+    called. That the peer left while its answer was being made is told by the
+    connection's close callback.
     """
 
     def headers_received(
@@ -226,7 +226,7 @@ def parse_response_start_line(line: str) -> ResponseStartLine:
 
 def url_concat(
     url: str,
-    args: None | dict[str, str] | list[tuple[str, str]] | tuple[tuple[str, str], ...],
+    args: dict[str, str] | list[tuple[str, str]] | tuple[tuple[str, str], ...] | None,
 ) -> str:
     """Add query arguments to a URL that may have some already.
 
@@ -313,8 +313,8 @@ _RANGE_DIGITS = 18
 def _parse_request_range(range_header: str) -> tuple[int | None, int | None] | None:
     """``Range`` of one byte range (RFC 9110 section 14.2) to what a slice takes.
 
-    None: not understood, which means the whole. ``bytes=1-2`` is (1, 3), ``bytes=-6`` is
-    (-6, None), ``bytes=-0`` is (None, 0): nothing.
+    None: not understood, which means the whole. ``bytes=1-2`` is (1, 3), ``bytes=-6``
+    is (-6, None), ``bytes=-0`` is (None, 0): nothing.
     """
     match = _RANGE.fullmatch(range_header)
     if match is None:
@@ -472,8 +472,8 @@ def parse_multipart_form_data(
 ) -> None:
     """Add the parts of a multipart/form-data body (RFC 7578).
 
-    Parts with a file name become :class:`HTTPFile`. Raises :class:`HTTPInputError`; then
-    nothing was added.
+    Parts with a file name become :class:`HTTPFile`. Raises :class:`HTTPInputError`;
+    then nothing was added.
     """
     if config is None:
         config = _DEFAULT_PARSE_BODY_CONFIG.multipart

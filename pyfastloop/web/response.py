@@ -5,8 +5,8 @@ call; ``finish`` adds what only the end of a response can know (ETag, length), l
 the request and lets the handler go.
 
 C carries what every response goes through (``_core.RequestHandlerBase``: ``clear``,
-``set_status``, ``set_header``, ``add_header``, ``clear_header``, ``write``, ``finish`` and
-the ETag methods); here are redirects, flushes before the end, and what C calls by name
+``set_status``, ``set_header``, ``add_header``, ``clear_header``, ``write``, ``finish``
+and the ETag methods); here are redirects, flushes before the end, and what C calls by name
 where a subclass has a hook of its own.
 """
 
@@ -16,7 +16,7 @@ import datetime
 import numbers
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pyfastloop import escape, httputil, iostream
 from pyfastloop.concurrent import Future, future_add_done_callback

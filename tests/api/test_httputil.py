@@ -112,7 +112,7 @@ def test_headers_are_a_mutable_mapping() -> None:
 def test_headers_compare_with_any_mapping() -> None:
     headers = HTTPHeaders({"a": "b"})
     assert headers == {"A": "b"}
-    assert {"A": "b"} == headers
+    assert headers == {"A": "b"}
     assert headers == HTTPHeaders(A="b")
     assert headers != {"A": "c"}
     assert headers != 3
@@ -384,14 +384,16 @@ def test_split_host_and_port() -> None:
 def test_format_timestamp_takes_every_kind_of_time() -> None:
     expected = "Sun, 27 Jan 2013 18:43:20 GMT"
     at = 1359312200
-    utc = datetime.timezone.utc
+    utc = datetime.UTC
     for ts in (
         at,
         float(at),
         time.gmtime(at),
         tuple(time.gmtime(at)),
         datetime.datetime.fromtimestamp(at, utc).replace(tzinfo=None),
-        datetime.datetime.fromtimestamp(at, datetime.timezone(datetime.timedelta(hours=9))),
+        datetime.datetime.fromtimestamp(
+            at, datetime.timezone(datetime.timedelta(hours=9))
+        ),
     ):
         assert format_timestamp(ts) == expected
     with pytest.raises(TypeError):
@@ -534,7 +536,7 @@ def test_multipart_bodies() -> None:
 
 def test_an_extended_file_name() -> None:
     body = (
-        b"--X\r\nContent-Disposition: form-data; name=\"a\"; "
+        b'--X\r\nContent-Disposition: form-data; name="a"; '
         b"filename*=utf-8''%c3%a9.txt\r\n\r\nv\r\n--X--"
     )
     files: dict[str, list[HTTPFile]] = {}
