@@ -20,6 +20,7 @@ from typing import (
     type_check_only,
 )
 
+from pyfastloop import iostream as _streams
 from pyfastloop.httputil import (
     HTTPConnection,
     HTTPFile,
@@ -28,7 +29,6 @@ from pyfastloop.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
-from pyfastloop.iostream import IOStream
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -347,7 +347,7 @@ class HTTP1Connection(HTTPConnection):
     context: Any
     no_keep_alive: bool
     @property
-    def stream(self) -> IOStream: ...
+    def stream(self) -> _streams.IOStream: ...
     @property
     def params(self) -> HTTP1ConnectionParameters: ...
     @property
@@ -356,14 +356,14 @@ class HTTP1Connection(HTTPConnection):
     def trailers(self) -> HTTPHeaders | None: ...
     def __init__(
         self,
-        stream: IOStream,
+        stream: _streams.IOStream,
         is_client: bool,
         params: HTTP1ConnectionParameters | None = None,
         context: object | None = None,
     ) -> None: ...
     def read_response(self, delegate: HTTPMessageDelegate, /) -> Future[bool]: ...
     def close(self) -> None: ...
-    def detach(self) -> IOStream: ...
+    def detach(self) -> _streams.IOStream: ...
     def set_close_callback(self, callback: Callable[[], None] | None, /) -> None: ...
     def set_body_timeout(self, timeout: float | None, /) -> None: ...
     def set_max_body_size(self, max_body_size: int, /) -> None: ...
@@ -371,12 +371,12 @@ class HTTP1Connection(HTTPConnection):
 class HTTP1ServerConnection:
     context: Any
     @property
-    def stream(self) -> IOStream: ...
+    def stream(self) -> _streams.IOStream: ...
     @property
     def params(self) -> HTTP1ConnectionParameters: ...
     def __init__(
         self,
-        stream: IOStream,
+        stream: _streams.IOStream,
         params: HTTP1ConnectionParameters | None = None,
         context: object | None = None,
     ) -> None: ...

@@ -180,7 +180,7 @@ class RequestHandler(
             await self._go_on(result, False)
 
     async def _go_on(self, result: Awaitable[None] | None, called: bool) -> None:
-        """The rest of a request, from what ``prepare`` or (``called``) the method gave."""
+        """The rest of a request: what ``prepare`` or (``called``) the method gave, on."""
         try:
             if result is not None:
                 await result
@@ -190,7 +190,7 @@ class RequestHandler(
                     return
                 if self._stream_request_body:
                     try:
-                        await self.request._body_future  # type: ignore[attr-defined]
+                        await self.request._body_future
                     except StreamClosedError:
                         return
                 result = self._method()(*self.path_args, **self.path_kwargs)

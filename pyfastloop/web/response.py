@@ -6,8 +6,8 @@ the request and lets the handler go.
 
 C carries what every response goes through (``_core.RequestHandlerBase``: ``clear``,
 ``set_status``, ``set_header``, ``add_header``, ``clear_header``, ``write``, ``finish``
-and the ETag methods); here are redirects, flushes before the end, and what C calls by name
-where a subclass has a hook of its own.
+and the ETag methods). Here are redirects, flushes before the end, and what C calls by
+name where a subclass has a hook of its own.
 """
 
 from __future__ import annotations

@@ -391,9 +391,7 @@ def test_format_timestamp_takes_every_kind_of_time() -> None:
         time.gmtime(at),
         tuple(time.gmtime(at)),
         datetime.datetime.fromtimestamp(at, utc).replace(tzinfo=None),
-        datetime.datetime.fromtimestamp(
-            at, datetime.timezone(datetime.timedelta(hours=9))
-        ),
+        datetime.datetime.fromtimestamp(at, utc).astimezone(),
     ):
         assert format_timestamp(ts) == expected
     with pytest.raises(TypeError):
