@@ -70,7 +70,6 @@ typedef struct {
     uint64_t left;       /* LENGTH: bytes of the body to come */
     uint64_t body_total; /* bytes of the body seen */
     uint64_t max_body;
-    uint64_t idle_at; /* loop time at which it became idle */
     uint64_t head_at; /* loop time at which the head was whole */
     uint64_t seen;    /* bytes that came, of all answers */
     uint32_t max_head;
@@ -184,7 +183,6 @@ link_finish(FlClientLink *self, size_t rest)
                      FlChannel_Queued(self->channel) == 0 &&
                      !FlChannel_Closed(self->channel);
     self->state = self->reusable ? LINK_IDLE : LINK_DEAD;
-    self->idle_at = FlLoop_Now(self->channel->loop);
     if (!self->reusable)
         FlChannel_Close(self->channel, NULL);
     if (!self->collect) {
@@ -773,8 +771,7 @@ link_start(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
         PyErr_SetString(PyExc_RuntimeError, "the link is busy with another request");
         return NULL;
     }
-    if (self->state == LINK_IDLE && self->uses > 0 && !ch->io->buffers &&
-        self->idle_at != FlLoop_Now(ch->loop)) {
+    if (self->state == LINK_IDLE && self->uses > 0 && !ch->io->buffers) {
         /* It waited: what has arrived meanwhile is an end, or nobody's answer. */
         ssize_t got = FlChannel_ReadMore(ch, 1);
 

@@ -84,10 +84,14 @@ class _Brotli:
 
     def __init__(self, module: Any) -> None:
         self._inflate = module.Decompressor()
+        self._got = False
         self.failures: tuple[type[Exception], ...] = (module.error,)
 
     def step(self, data: bytes) -> bytes:
-        return bytes(self._inflate.process(data, output_buffer_limit=STEP))
+        # The limit is a soft one: a step may give half as much again.
+        piece = bytes(self._inflate.process(data, output_buffer_limit=STEP // 2))
+        self._got = bool(piece)
+        return piece
 
     def rest(self) -> bytes:
         return b""
@@ -98,9 +102,7 @@ class _Brotli:
 
     @property
     def more(self) -> bool:
-        return not self._inflate.is_finished() and not (
-            self._inflate.can_accept_more_data()
-        )
+        return self._got and not self._inflate.is_finished()
 
 
 def _first_module(*names: str) -> Any:
