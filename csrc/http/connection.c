@@ -64,10 +64,9 @@ FlHTTP_LogUncaught(FlLoop *loop)
 void
 FlHTTP_LogMalformed(FlState *st, PyObject *context, const char *why)
 {
-    PyObject *done =
-        PyObject_CallMethod(st->gen_log, "info", "sOs",
-                            "Malformed HTTP message from %s: %s",
-                            context == NULL ? Py_None : context, why);
+    PyObject *done = PyObject_CallMethod(st->gen_log, "info", "sOs",
+                                         "Malformed HTTP message from %s: %s",
+                                         context == NULL ? Py_None : context, why);
 
     if (done == NULL)
         PyErr_WriteUnraisable(st->gen_log);
@@ -78,8 +77,8 @@ bool
 FlHTTP_IsInputError(FlState *st)
 {
     PyObject *error = PyErr_GetRaisedException();
-    PyObject *type = FlState_Lazy(st, &st->InputErrorBase, "pyfastloop.httputil",
-                                  "HTTPInputError");
+    PyObject *type =
+        FlState_Lazy(st, &st->InputErrorBase, "pyfastloop.httputil", "HTTPInputError");
     bool is = type != NULL && PyErr_GivenExceptionMatches(error, type);
 
     PyErr_Clear();
@@ -366,12 +365,11 @@ conn_read_response(PyObject *op, PyObject *delegate)
         PyObject *wrapped =
             type == NULL
                 ? NULL
-                : PyObject_CallFunction(type, "OLL", delegate,
-                                        (long long)conn->params->chunk_size,
-                                        conn->params->max_body_size >= 0
-                                            ? (long long)conn->params->max_body_size
-                                            : (long long)FlIOStream_MaxBuffer(
-                                                  conn->stream));
+                : PyObject_CallFunction(
+                      type, "OLL", delegate, (long long)conn->params->chunk_size,
+                      conn->params->max_body_size >= 0
+                          ? (long long)conn->params->max_body_size
+                          : (long long)FlIOStream_MaxBuffer(conn->stream));
         if (wrapped == NULL) {
             Py_DECREF(future);
             return NULL;
@@ -451,7 +449,8 @@ conn_detach(PyObject *op, PyObject *unused)
 
     (void)unused;
     if (stream == NULL)
-        return PyErr_Format(PyExc_RuntimeError, "the connection has no stream any more");
+        return PyErr_Format(PyExc_RuntimeError,
+                            "the connection has no stream any more");
     conn->stream = NULL;
     conn->channel = NULL;
     conn->server = NULL;
@@ -473,8 +472,7 @@ conn_set_close_callback(PyObject *op, PyObject *callback)
 {
     FlHTTP1Connection *conn = conn_cast(op);
 
-    Py_XSETREF(conn->close_callback,
-               callback == Py_None ? NULL : Py_NewRef(callback));
+    Py_XSETREF(conn->close_callback, callback == Py_None ? NULL : Py_NewRef(callback));
     Py_RETURN_NONE;
 }
 
@@ -521,8 +519,8 @@ get_trailers(PyObject *op, void *closure)
     text = PyUnicode_DecodeLatin1(lines.p, (Py_ssize_t)lines.n, NULL);
     if (text == NULL)
         return NULL;
-    map = PyObject_CallMethod((PyObject *)conn->st->HTTPHeaders_type, "parse", "O",
-                              text);
+    map =
+        PyObject_CallMethod((PyObject *)conn->st->HTTPHeaders_type, "parse", "O", text);
     Py_DECREF(text);
     return map;
 }

@@ -50,15 +50,15 @@ typedef struct {
     PyObject_HEAD
     bool no_keep_alive;
     bool decompress;
-    int64_t chunk_size;      /* bytes handed to data_received at most */
-    int64_t max_header_size; /* of a head */
-    int64_t max_body_size;   /* of one message; none: the stream's max_buffer_size */
-    double header_timeout;   /* s, for a whole head */
-    double body_timeout;     /* s, for a whole body */
-    double idle_timeout;     /* s between requests */
-    double first_timeout;    /* s of silence on a new connection */
-    double body_gap_timeout; /* s between two reads of a body */
-    double write_timeout;    /* s without progress of an answer */
+    int64_t chunk_size;         /* bytes handed to data_received at most */
+    int64_t max_header_size;    /* of a head */
+    int64_t max_body_size;      /* of one message; none: the stream's max_buffer_size */
+    double header_timeout;      /* s, for a whole head */
+    double body_timeout;        /* s, for a whole body */
+    double idle_timeout;        /* s between requests */
+    double first_timeout;       /* s of silence on a new connection */
+    double body_gap_timeout;    /* s between two reads of a body */
+    double write_timeout;       /* s without progress of an answer */
     double half_closed_timeout; /* s for an answer after the peer's FIN */
     int64_t min_body_rate;      /* bytes/s of a body after rate_grace */
     double rate_grace;          /* s */
@@ -79,7 +79,8 @@ enum FlHTTP1Phase {
 typedef struct FlHTTP1ServerConnection FlHTTP1ServerConnection;
 
 typedef struct FlHTTP1Connection {
-    PyObject_HEAD FlState *st;       /* borrowed */
+    PyObject_HEAD
+    FlState *st;                     /* borrowed */
     FlLoop *loop;                    /* owned */
     PyObject *stream;                /* owned; NULL once detached or cut off */
     FlChannel *channel;              /* borrowed from stream; NULL with it */
@@ -89,42 +90,42 @@ typedef struct FlHTTP1Connection {
     PyObject *delegate;              /* owned, nullable: the message delegate */
     PyObject *reading;               /* owned, nullable: read_response's future */
     PyObject *close_callback;        /* owned, nullable */
-    PyObject *handler;               /* owned, nullable: what web/ made of the request */
-    PyObject *request;               /* owned, nullable: web/'s request, until handled */
-    PyObject *match[3];              /* owned, nullable: what web/ found for it */
-    PyObject *waiting;               /* owned, nullable: the future being awaited */
-    FlHeadBlock *block;              /* owned, nullable */
-    fl_chunked *chunked;             /* owned, nullable */
-    fl_buf joined;                   /* small chunks of one read */
+    PyObject *handler;   /* owned, nullable: what web/ made of the request */
+    PyObject *request;   /* owned, nullable: web/'s request, until handled */
+    PyObject *match[3];  /* owned, nullable: what web/ found for it */
+    PyObject *waiting;   /* owned, nullable: the future being awaited */
+    FlHeadBlock *block;  /* owned, nullable */
+    fl_chunked *chunked; /* owned, nullable */
+    fl_buf joined;       /* small chunks of one read */
     fl_buf trailers;
     PyObject *body; /* owned bytes under construction (web/), body_used of it */
     size_t body_used;
-    uint64_t left;        /* of a body of known length */
-    uint64_t received;    /* bytes of this body */
-    uint64_t body_since;  /* when reading it began */
-    int64_t max_body;     /* set_max_body_size; -1: the parameters' */
-    double body_timeout;  /* set_body_timeout; NaN: the parameters' */
-    size_t scanned;       /* of the head, for the parser */
-    size_t base;          /* inside data(): bytes of this call before this exchange */
-    int64_t expected;     /* bytes of body that Content-Length still allows; -1: any */
-    uint8_t phase;        /* enum FlHTTP1Phase */
+    uint64_t left;         /* of a body of known length */
+    uint64_t received;     /* bytes of this body */
+    uint64_t body_since;   /* when reading it began */
+    int64_t max_body;      /* set_max_body_size; -1: the parameters' */
+    double body_timeout;   /* set_body_timeout; NaN: the parameters' */
+    size_t scanned;        /* of the head, for the parser */
+    size_t base;           /* inside data(): bytes of this call before this exchange */
+    int64_t expected;      /* bytes of body that Content-Length still allows; -1: any */
+    uint8_t phase;         /* enum FlHTTP1Phase */
     uint8_t informational; /* 1xx answers seen by a client */
     bool is_client;
     bool no_keep_alive;
-    bool waiting_data;       /* data_received is being awaited */
-    bool in_data;            /* the channel's data() is on the stack */
-    bool owes_delegate;      /* finish or on_connection_close is due */
-    bool web;                /* web/ took this request */
-    bool keep_alive;         /* both sides are willing */
-    bool head_request;       /* the method is HEAD */
-    bool http10;             /* the peer speaks HTTP/1.0 */
-    bool said_keep_alive;    /* ... and asked for it */
+    bool waiting_data;    /* data_received is being awaited */
+    bool in_data;         /* the channel's data() is on the stack */
+    bool owes_delegate;   /* finish or on_connection_close is due */
+    bool web;             /* web/ took this request */
+    bool keep_alive;      /* both sides are willing */
+    bool head_request;    /* the method is HEAD */
+    bool http10;          /* the peer speaks HTTP/1.0 */
+    bool said_keep_alive; /* ... and asked for it */
     bool headers_written;
     bool chunking;
     bool write_finished;
     bool close_when_finished;
-    bool gone;    /* the peer has left or its FIN came; told */
-    bool ended;   /* the peer's FIN came */
+    bool gone;            /* the peer has left or its FIN came; told */
+    bool ended;           /* the peer's FIN came */
     bool borrowed_stream; /* client: we are the stream's consumer */
     PyObject *dict;
     PyObject *weakrefs;
@@ -140,7 +141,8 @@ enum FlHTTP1Deadline {
 };
 
 struct FlHTTP1ServerConnection {
-    PyObject_HEAD FlState *st; /* borrowed */
+    PyObject_HEAD
+    FlState *st;               /* borrowed */
     FlLoop *loop;              /* owned */
     PyObject *stream;          /* owned; NULL once detached or closed */
     FlChannel *channel;        /* borrowed from stream; NULL with it */

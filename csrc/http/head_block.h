@@ -17,15 +17,14 @@
 
 typedef struct {
     Py_ssize_t references;
-    fl_head head;     /* head.fields is `fields` */
+    fl_head head;      /* head.fields is `fields` */
     const char *bytes; /* behind the fields, `size` of them */
     uint32_t size;
     fl_field fields[];
 } FlHeadBlock;
 
 /* A copy of p[0..n) as `head` describes it; the caller owns one reference. NULL with MemoryError. */
-FlHeadBlock *
-FlHeadBlock_New(const char *p, size_t n, const fl_head *head);
+FlHeadBlock *FlHeadBlock_New(const char *p, size_t n, const fl_head *head);
 
 static inline FlHeadBlock *
 FlHeadBlock_Retain(FlHeadBlock *block)

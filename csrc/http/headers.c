@@ -174,8 +174,8 @@ FlHTTPHeaders_Name(FlHTTPHeaders *self, int32_t at)
     FlHeaderEntry *e = &self->entries[at];
 
     if (e->name == NULL)
-        e->name = normalized_name(self->st, FlHeadBlock_Span(self->block, e->name_at),
-                                  e->id);
+        e->name =
+            normalized_name(self->st, FlHeadBlock_Span(self->block, e->name_at), e->id);
     return e->name;
 }
 
@@ -250,8 +250,8 @@ add_entry(FlHTTPHeaders *self, fl_span name, PyObject *value)
         Py_DECREF(str);
         return -1;
     }
-    *e = (FlHeaderEntry){
-        .name = str, .value = Py_NewRef(value), .hash = hash, .id = id};
+    *e =
+        (FlHeaderEntry){.name = str, .value = Py_NewRef(value), .hash = hash, .id = id};
     entry_link(self, leader);
     return 0;
 }

@@ -30,9 +30,10 @@ typedef struct {
 } FlHeaderEntry;
 
 typedef struct {
-    PyObject_HEAD FlState *st; /* borrowed */
-    FlHeadBlock *block;        /* owned, nullable: what the spans point into */
-    FlHeaderEntry *entries;    /* owned */
+    PyObject_HEAD
+    FlState *st;            /* borrowed */
+    FlHeadBlock *block;     /* owned, nullable: what the spans point into */
+    FlHeaderEntry *entries; /* owned */
     int32_t count, capacity;
     int32_t leaders; /* distinct names */
     PyObject *dict;  /* owned, nullable: attributes of subclasses */

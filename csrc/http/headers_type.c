@@ -287,9 +287,8 @@ pairs_list(FlHTTPHeaders *self, bool joined)
             PyObject *name = FlHTTPHeaders_Name(self, at);
             PyObject *value = joined ? FlHTTPHeaders_Joined(self, at)
                                      : Py_XNewRef(FlHTTPHeaders_Value(self, at));
-            PyObject *pair = name == NULL || value == NULL
-                                 ? NULL
-                                 : PyTuple_Pack(2, name, value);
+            PyObject *pair =
+                name == NULL || value == NULL ? NULL : PyTuple_Pack(2, name, value);
             int err = pair == NULL ? -1 : PyList_Append(list, pair);
 
             Py_XDECREF(value);
@@ -343,8 +342,7 @@ headers_get(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *k
         fallback = args[1];
     else if (nargs < 1 || nargs > 2 ||
              (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0)) {
-        PyErr_SetString(PyExc_TypeError,
-                        "get() takes a name and optionally a default");
+        PyErr_SetString(PyExc_TypeError, "get() takes a name and optionally a default");
         return NULL;
     }
     if (nargs == 2)
@@ -358,8 +356,7 @@ headers_get(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *k
         return Py_NewRef(fallback);
     }
     at = headers_find(self, args[0]);
-    return at < 0 ? Py_NewRef(fallback)
-                  : FlHTTPHeaders_Joined(headers_cast(self), at);
+    return at < 0 ? Py_NewRef(fallback) : FlHTTPHeaders_Joined(headers_cast(self), at);
 }
 
 static PyObject *
@@ -648,8 +645,8 @@ headers_setstate(PyObject *op, PyObject *state)
     FlHTTPHeaders *self = headers_cast(op);
     PyObject *list, *dict;
 
-    if (!PyTuple_Check(state) || !PyArg_ParseTuple(state, "O!O", &PyList_Type, &list,
-                                                   &dict))
+    if (!PyTuple_Check(state) ||
+        !PyArg_ParseTuple(state, "O!O", &PyList_Type, &list, &dict))
         return PyErr_Occurred() ? NULL
                                 : PyErr_Format(PyExc_TypeError, "not a header state");
     headers_drop_entries(self);

@@ -67,18 +67,17 @@ to_seconds(PyObject *value, double *out)
 static int
 params_init(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"no_keep_alive",  "chunk_size",    "max_header_size",
-                            "header_timeout", "max_body_size", "body_timeout",
-                            "decompress",     NULL};
+    static char *names[] = {
+        "no_keep_alive", "chunk_size",   "max_header_size", "header_timeout",
+        "max_body_size", "body_timeout", "decompress",      NULL};
     FlHTTP1Parameters *self = params_cast(op);
     PyObject *chunk = Py_None, *header = Py_None, *header_timeout = Py_None,
              *body = Py_None, *body_timeout = Py_None;
     int no_keep_alive = 0, decompress = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|pOOOOOp:HTTP1ConnectionParameters",
-                                     names, &no_keep_alive, &chunk, &header,
-                                     &header_timeout, &body, &body_timeout,
-                                     &decompress))
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "|pOOOOOp:HTTP1ConnectionParameters", names, &no_keep_alive,
+            &chunk, &header, &header_timeout, &body, &body_timeout, &decompress))
         return -1;
     params_defaults(self);
     self->no_keep_alive = no_keep_alive;
@@ -176,7 +175,7 @@ set_seconds(PyObject *op, PyObject *value, void *closure)
 
 #define INT(name, doc) \
     {#name, get_int, set_int, PyDoc_STR(doc), (void *)offsetof(FlHTTP1Parameters, name)}
-#define SECONDS(name, doc)                         \
+#define SECONDS(name, doc)                            \
     {#name, get_seconds, set_seconds, PyDoc_STR(doc), \
      (void *)offsetof(FlHTTP1Parameters, name)}
 

@@ -196,8 +196,8 @@ message_done(FlHTTP1Connection *conn)
     }
     fl_buf_free(&conn->joined);
     if (conn->web) {
-        if (conn->body != NULL && (size_t)PyBytes_GET_SIZE(conn->body) !=
-                                      conn->body_used &&
+        if (conn->body != NULL &&
+            (size_t)PyBytes_GET_SIZE(conn->body) != conn->body_used &&
             _PyBytes_Resize(&conn->body, (Py_ssize_t)conn->body_used) < 0)
             return user_failed(conn);
         return target->whole(conn) < 0 ? user_failed(conn) : 0;
@@ -241,8 +241,7 @@ body_limit(FlHTTP1Connection *conn)
     return FlIOStream_MaxBuffer(conn->stream);
 }
 
-static int
-data_waited(FlLoop *loop, PyObject *obj);
+static int data_waited(FlLoop *loop, PyObject *obj);
 
 /* Hands one piece to the delegate. 1: go on, 0: wait or dead, -1: fatal. */
 static int
@@ -260,8 +259,7 @@ hand_out(FlHTTP1Connection *conn, const char *p, size_t n)
         Py_XDECREF(delegate);
         return chunk == NULL ? user_failed(conn) : 1;
     }
-    returned =
-        PyObject_CallMethodOneArg(delegate, conn->st->str_data_received, chunk);
+    returned = PyObject_CallMethodOneArg(delegate, conn->st->str_data_received, chunk);
     Py_DECREF(chunk);
     Py_DECREF(delegate);
     if (returned == NULL)
@@ -314,8 +312,8 @@ web_room(FlHTTP1Connection *conn, size_t more, size_t *room)
 
     if (have < need || conn->body == NULL) {
         size_t want = have * 2;
-        size_t whole = conn->chunked == NULL ? conn->body_used + (size_t)conn->left
-                                             : SIZE_MAX;
+        size_t whole =
+            conn->chunked == NULL ? conn->body_used + (size_t)conn->left : SIZE_MAX;
 
         if (want < FIRST_BODY)
             want = FIRST_BODY;
@@ -744,8 +742,8 @@ tell_headers(FlHTTP1Connection *conn)
     conn->phase = FL_HTTP1_WAIT_HEADERS;
     if (delegate != NULL && line != NULL && headers != NULL) {
         conn->owes_delegate = true;
-        returned = PyObject_CallMethodObjArgs(
-            delegate, conn->st->str_headers_received, line, headers, NULL);
+        returned = PyObject_CallMethodObjArgs(delegate, conn->st->str_headers_received,
+                                              line, headers, NULL);
     }
     Py_XDECREF(delegate);
     Py_XDECREF(line);

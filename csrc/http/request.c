@@ -143,10 +143,8 @@ split_uri(FlHTTPServerRequest *self)
     return err;
 }
 
-static PyObject *
-make_remote_ip(FlHTTPServerRequest *self);
-static PyObject *
-make_protocol(FlHTTPServerRequest *self);
+static PyObject *make_remote_ip(FlHTTPServerRequest *self);
+static PyObject *make_protocol(FlHTTPServerRequest *self);
 
 static PyObject *
 given_or(PyObject *given, const char *fallback)
@@ -164,9 +162,9 @@ given_or_null(PyObject *given)
 static int
 request_init(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"method",     "uri",  "version",    "headers",
-                            "body",       "host", "files",      "connection",
-                            "start_line", "server_connection", NULL};
+    static char *names[] = {
+        "method", "uri",        "version",    "headers",           "body", "host",
+        "files",  "connection", "start_line", "server_connection", NULL};
     FlHTTPServerRequest *self = request_cast(op);
     PyObject *method = NULL, *uri = NULL, *version = NULL, *headers = NULL,
              *body = NULL, *host = NULL, *files = NULL, *connection = NULL,
@@ -433,8 +431,8 @@ parse_query(FlHTTPServerRequest *self)
     PyObject *bytes, *dict;
 
     if (self->query == NULL && self->block != NULL)
-        return FlHTTP_ParseQuery(
-            FlHeadBlock_Span(self->block, self->block->head.query), true);
+        return FlHTTP_ParseQuery(FlHeadBlock_Span(self->block, self->block->head.query),
+                                 true);
     if (self->query == NULL || !PyUnicode_Check(self->query))
         return PyDict_New();
     bytes = PyUnicode_AsLatin1String(self->query);
@@ -490,8 +488,8 @@ make_arguments(FlHTTPServerRequest *self)
 static PyObject *
 make_cookies(FlHTTPServerRequest *self)
 {
-    PyObject *type = FlState_Lazy(self->st, &self->st->SimpleCookie, "http.cookies",
-                                  "SimpleCookie");
+    PyObject *type =
+        FlState_Lazy(self->st, &self->st->SimpleCookie, "http.cookies", "SimpleCookie");
     PyObject *jar = type == NULL ? NULL : PyObject_CallNoArgs(type);
     PyObject *headers = jar == NULL ? NULL : FlHTTPServerRequest_Headers(self);
     PyObject *text = NULL, *pairs = NULL, *name, *value;
@@ -571,11 +569,11 @@ FlHTTPServerRequest_ParseBody(FlHTTPServerRequest *self)
     PyObject *type = NULL, *headers, *arguments, *files, *parse, *done = NULL;
     fl_span span;
 
-    if (self->body == NULL || (PyBytes_Check(self->body) &&
-                               PyBytes_GET_SIZE(self->body) == 0))
+    if (self->body == NULL ||
+        (PyBytes_Check(self->body) && PyBytes_GET_SIZE(self->body) == 0))
         return 0;
-    if (self->headers == NULL && !FlHTTPServerRequest_Field(self, FL_H_CONTENT_TYPE,
-                                                            &span))
+    if (self->headers == NULL &&
+        !FlHTTPServerRequest_Field(self, FL_H_CONTENT_TYPE, &span))
         return 0;
     headers = FlHTTPServerRequest_Headers(self);
     arguments = request_get(self, &self->body_arguments, make_dict);
@@ -692,8 +690,9 @@ request_write(PyObject *op, PyObject *args, PyObject *kwargs)
         PyObject *hook = FlState_Lazy(self->st, &self->st->call_when_done,
                                       "pyfastloop.httputil", "_call_when_done");
 
-        done = hook == NULL ? NULL
-                            : PyObject_CallFunctionObjArgs(hook, future, callback, NULL);
+        done = hook == NULL
+                   ? NULL
+                   : PyObject_CallFunctionObjArgs(hook, future, callback, NULL);
         if (done == NULL)
             Py_CLEAR(future);
         Py_XDECREF(done);
@@ -829,37 +828,37 @@ get_finish_time(PyObject *op, void *closure)
                               (double)(fl_clock_monotonic() - self->finished) / 1e9);
 }
 
-#define FIELDS(X)                      \
-    X(method, make_method)             \
-    X(uri, make_uri)                   \
-    X(version, make_version)           \
-    X(path, make_path)                 \
-    X(query, make_query)               \
-    X(headers, make_headers)           \
-    X(body, make_body)                 \
-    X(host, make_host)                 \
-    X(host_name, make_host_name)       \
-    X(remote_ip, make_remote_ip)       \
-    X(protocol, make_protocol)         \
-    X(arguments, make_arguments)       \
-    X(query_arguments, parse_query)    \
-    X(body_arguments, make_dict)       \
-    X(files, make_dict)                \
-    X(connection, NULL)                \
+#define FIELDS(X)                   \
+    X(method, make_method)          \
+    X(uri, make_uri)                \
+    X(version, make_version)        \
+    X(path, make_path)              \
+    X(query, make_query)            \
+    X(headers, make_headers)        \
+    X(body, make_body)              \
+    X(host, make_host)              \
+    X(host_name, make_host_name)    \
+    X(remote_ip, make_remote_ip)    \
+    X(protocol, make_protocol)      \
+    X(arguments, make_arguments)    \
+    X(query_arguments, parse_query) \
+    X(body_arguments, make_dict)    \
+    X(files, make_dict)             \
+    X(connection, NULL)             \
     X(server_connection, NULL)
 
 enum {
 #define X(name, make) FIELD_##name,
     FIELDS(X)
 #undef X
-    FIELD_cookies
+        FIELD_cookies
 };
 
 static const request_field request_fields[] = {
 #define X(name, make) {offsetof(FlHTTPServerRequest, name), make},
     FIELDS(X)
 #undef X
-    {offsetof(FlHTTPServerRequest, cookies), make_cookies},
+        {offsetof(FlHTTPServerRequest, cookies), make_cookies},
 };
 
 static PyGetSetDef request_getset[] = {
@@ -867,8 +866,9 @@ static PyGetSetDef request_getset[] = {
     {#name, field_get, field_set, NULL, (void *)&request_fields[FIELD_##name]},
     FIELDS(X)
 #undef X
-    {"cookies", field_get, NULL, PyDoc_STR("The request's cookies, a SimpleCookie."),
-     (void *)&request_fields[FIELD_cookies]},
+        {"cookies", field_get, NULL,
+         PyDoc_STR("The request's cookies, a SimpleCookie."),
+         (void *)&request_fields[FIELD_cookies]},
     {"_start_time", get_start_time, set_start_time, NULL, NULL},
     {"_finish_time", get_finish_time, NULL, NULL, NULL},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},

@@ -23,9 +23,10 @@
 #define FL_REQUEST_QUERY_FIELDS 1000
 
 typedef struct {
-    PyObject_HEAD FlState *st; /* borrowed */
-    FlHeadBlock *block;        /* owned; NULL when a program made the request */
-    PyObject *dict;            /* owned, nullable: attributes of the program's own */
+    PyObject_HEAD
+    FlState *st;        /* borrowed */
+    FlHeadBlock *block; /* owned; NULL when a program made the request */
+    PyObject *dict;     /* owned, nullable: attributes of the program's own */
     PyObject *weakrefs;
     /* each owned, NULL until asked for */
     PyObject *method, *uri, *version, *path, *query;
@@ -36,9 +37,9 @@ typedef struct {
     PyObject *cookies;
     PyObject *connection;        /* owned, nullable */
     PyObject *server_connection; /* owned, nullable */
-    PyObject *start_time;        /* owned, nullable: `_start_time` as a program set it */
-    uint64_t started;            /* monotonic ns */
-    uint64_t finished;           /* 0: not yet */
+    PyObject *start_time; /* owned, nullable: `_start_time` as a program set it */
+    uint64_t started;     /* monotonic ns */
+    uint64_t finished;    /* 0: not yet */
 } FlHTTPServerRequest;
 
 /* New request of a parsed head; NULL with HTTPInputError for too many query fields.

@@ -19,8 +19,8 @@
 #include "core/future.h"
 #include "net/iostream.h"
 
-#define AHEAD_MOST 65536        /* bytes of later requests kept while one is answered */
-#define MARK_HIGH (256 * 1024)  /* queued bytes above which no request is read */
+#define AHEAD_MOST 65536       /* bytes of later requests kept while one is answered */
+#define MARK_HIGH (256 * 1024) /* queued bytes above which no request is read */
 #define MARK_LOW (64 * 1024)
 #define LINGER_SECONDS 5.0
 #define BURST_MOST 64 /* pipelined requests answered before the others get a turn */
@@ -240,7 +240,8 @@ settle(FlHTTP1ServerConnection *server)
     }
     if (server->deadline_kind != FL_DEADLINE_WRITE ||
         FlChannel_Queued(server->channel) == 0)
-        FlHTTP1Server_Deadline(server, FL_DEADLINE_SILENT, server->params->idle_timeout);
+        FlHTTP1Server_Deadline(server, FL_DEADLINE_SILENT,
+                               server->params->idle_timeout);
     return true;
 }
 
@@ -289,8 +290,8 @@ feed_exchanges(FlHTTP1ServerConnection *server, const char *p, size_t n)
         at += (size_t)used;
         if (server->channel == NULL || server->lingering)
             return (Py_ssize_t)n;
-        if (server->conn == conn && !(conn->phase == FL_HTTP1_DONE &&
-                                      conn->write_finished))
+        if (server->conn == conn &&
+            !(conn->phase == FL_HTTP1_DONE && conn->write_finished))
             break;
     }
     settle(server);
@@ -650,9 +651,9 @@ server_start_serving(PyObject *op, PyObject *delegate)
     FlChannel *channel = server->channel;
 
     if (server->serving || channel == NULL)
-        return PyErr_Format(PyExc_RuntimeError,
-                            server->serving ? "the connection is served already"
-                                            : "the connection has no stream");
+        return PyErr_Format(PyExc_RuntimeError, server->serving
+                                                    ? "the connection is served already"
+                                                    : "the connection has no stream");
     if (FlChannel_Closed(channel))
         Py_RETURN_NONE;
     server->conn = FlHTTP1Connection_ForServer(server);

@@ -135,9 +135,8 @@ map_length(FlHTTPHeaders *headers)
 
     if (at < 0)
         return -1;
-    if (headers->entries[at].next < 0 &&
-        FlHTTPHeaders_ValueSpan(headers, at, &value) && fl_parse_u64(value, &length) &&
-        length <= INT64_MAX)
+    if (headers->entries[at].next < 0 && FlHTTPHeaders_ValueSpan(headers, at, &value) &&
+        fl_parse_u64(value, &length) && length <= INT64_MAX)
         return (int64_t)length;
     PyErr_Format(PyExc_ValueError, "Content-Length must be one number, not %R",
                  FlHTTPHeaders_Value(headers, at));
@@ -226,9 +225,8 @@ put_request_head(FlHTTP1Connection *conn, fl_out *out, PyObject *start_line,
     coded = FlHTTPHeaders_FindId(headers, FL_H_TRANSFER_ENCODING) >= 0;
     takes_body = fl_span_eq(verb, FL_SPAN("POST")) ||
                  fl_span_eq(verb, FL_SPAN("PUT")) || fl_span_eq(verb, FL_SPAN("PATCH"));
-    conn->chunking =
-        (takes_body && length < 0 && !coded) ||
-        map_list_has(headers, FL_H_TRANSFER_ENCODING, FL_SPAN("chunked"));
+    conn->chunking = (takes_body && length < 0 && !coded) ||
+                     map_list_has(headers, FL_H_TRANSFER_ENCODING, FL_SPAN("chunked"));
     conn->expected = conn->chunking ? -1 : length;
     conn->head_request = fl_span_eq(verb, FL_SPAN("HEAD"));
     fl_out_span(out, verb);
@@ -277,8 +275,8 @@ count_body(FlHTTP1Connection *conn, size_t n)
 
 /* Sends head (n may be 0) and a body piece, framed as the exchange asks. 0 or -1. */
 static int
-send_piece(FlHTTP1Connection *conn, const fl_out *head, PyObject *owner,
-           const char *p, size_t n)
+send_piece(FlHTTP1Connection *conn, const fl_out *head, PyObject *owner, const char *p,
+           size_t n)
 {
     char size[FL_CHUNK_HEAD_MAX];
     fl_chunk parts[4];

@@ -21,8 +21,9 @@
 static PyObject *
 set_web(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"handler",     "application", "router",        "path_matches",
-                            "any_matches", "access_log",  "server_header", NULL};
+    static char *names[] = {"handler",       "application", "router",
+                            "path_matches",  "any_matches", "access_log",
+                            "server_header", NULL};
     FlState *st = FlState_OfModule(module);
     PyObject *handler, *application, *router, *path, *any, *log, *header;
     PyObject *originals;
@@ -34,18 +35,18 @@ set_web(PyObject *module, PyObject *args, PyObject *kwargs)
     if (originals == NULL)
         return NULL;
     Py_XSETREF(st->web_names, PyTuple_New(FL_HOOK_COUNT));
-#define X(name)                                                                \
-    {                                                                          \
-        PyObject *text = PyUnicode_InternFromString(#name);                    \
+#define X(name)                                                                  \
+    {                                                                            \
+        PyObject *text = PyUnicode_InternFromString(#name);                      \
         PyObject *found = text == NULL ? NULL : PyObject_GetAttr(handler, text); \
-                                                                               \
-        if (found == NULL) {                                                   \
-            Py_XDECREF(text);                                                  \
-            Py_DECREF(originals);                                              \
-            return NULL;                                                       \
-        }                                                                      \
-        PyTuple_SET_ITEM(st->web_names, FL_HOOK_##name, text);                 \
-        PyTuple_SET_ITEM(originals, FL_HOOK_##name, found);                    \
+                                                                                 \
+        if (found == NULL) {                                                     \
+            Py_XDECREF(text);                                                    \
+            Py_DECREF(originals);                                                \
+            return NULL;                                                         \
+        }                                                                        \
+        PyTuple_SET_ITEM(st->web_names, FL_HOOK_##name, text);                   \
+        PyTuple_SET_ITEM(originals, FL_HOOK_##name, found);                      \
     }
     FL_HANDLER_HOOKS(X)
 #undef X
@@ -103,10 +104,9 @@ set_web_server(PyObject *module, PyObject *type)
 static FlHooks *
 application_hooks(FlState *st)
 {
-    static const char *const names[] = {"log_request",          "start_request",
-                                        "find_handler",         "__call__",
-                                        "get_handler_delegate", "__getattribute__",
-                                        "__setattr__"};
+    static const char *const names[] = {
+        "log_request",          "start_request",    "find_handler", "__call__",
+        "get_handler_delegate", "__getattribute__", "__setattr__"};
 
     if (st->web_application_hooks == NULL)
         st->web_application_hooks = (PyObject *)plain_hooks(
@@ -121,8 +121,8 @@ router_hooks(FlState *st)
                                         "get_target_delegate", "__getattribute__"};
 
     if (st->web_router_hooks == NULL)
-        st->web_router_hooks = (PyObject *)plain_hooks(st, st->web_router, names,
-                                                       Py_ARRAY_LENGTH(names));
+        st->web_router_hooks =
+            (PyObject *)plain_hooks(st, st->web_router, names, Py_ARRAY_LENGTH(names));
     return (FlHooks *)st->web_router_hooks;
 }
 
@@ -146,9 +146,8 @@ FlWeb_ConnectionOriginal(FlState *st)
     FlHooks *hooks;
 
     if (st->web_connection_hooks == NULL)
-        st->web_connection_hooks =
-            (PyObject *)plain_hooks(st, (PyObject *)st->HTTP1Connection_type, names,
-                                    Py_ARRAY_LENGTH(names));
+        st->web_connection_hooks = (PyObject *)plain_hooks(
+            st, (PyObject *)st->HTTP1Connection_type, names, Py_ARRAY_LENGTH(names));
     hooks = (FlHooks *)st->web_connection_hooks;
     if (hooks == NULL || FlHooks_Verify(hooks) < 0) {
         PyErr_Clear();
@@ -199,12 +198,12 @@ routes_of(FlState *st, FlHTTP1ServerConnection *server)
 /* ---- the sequence ---- */
 
 /* What must be original for C to run a handler at all. */
-#define SEQUENCE                                                                    \
+#define SEQUENCE                                                                       \
     (FL_HOOK_BIT(__new__) | FL_HOOK_BIT(__getattribute__) | FL_HOOK_BIT(__setattr__) | \
-     FL_HOOK_BIT(_begin) | FL_HOOK_BIT(_method) | FL_HOOK_BIT(_tell_prepared) |       \
-     FL_HOOK_BIT(_handle_failure) | FL_HOOK_BIT(_stream_request_body) |               \
-     FL_HOOK_BIT(_check_cross_origin) | FL_HOOK_BIT(__init__) | FL_HOOK_BIT(_execute) | \
-     FL_HOOK_BIT(SUPPORTED_METHODS))
+     FL_HOOK_BIT(_begin) | FL_HOOK_BIT(_method) | FL_HOOK_BIT(_tell_prepared) |        \
+     FL_HOOK_BIT(_handle_failure) | FL_HOOK_BIT(_stream_request_body) |                \
+     FL_HOOK_BIT(_check_cross_origin) | FL_HOOK_BIT(__init__) |                        \
+     FL_HOOK_BIT(_execute) | FL_HOOK_BIT(SUPPORTED_METHODS))
 
 static int
 web_head(FlHTTP1Connection *conn)
@@ -234,9 +233,9 @@ web_head(FlHTTP1Connection *conn)
         ((hooks->replaced & SEQUENCE) != 0 || hooks->methods[method] == NULL))
         answer = FL_ROUTE_PYTHON;
     if (answer == FL_ROUTE_FOUND) {
-        conn->request = FlHTTPServerRequest_FromBlock(
-            st, conn->block, (PyObject *)conn, (PyObject *)server,
-            FlLoop_Now(conn->loop));
+        conn->request =
+            FlHTTPServerRequest_FromBlock(st, conn->block, (PyObject *)conn,
+                                          (PyObject *)server, FlLoop_Now(conn->loop));
         if (conn->request == NULL)
             answer = FL_ROUTE_ERROR;
     }
@@ -277,8 +276,7 @@ init_handler(FlRequestHandler *self, PyObject *kwargs)
     if (FlRequestHandler_Original(self, FL_HOOK_initialize) && kwargs == NULL)
         return 0;
     method = PyObject_GetAttr((PyObject *)self, self->st->str_initialize);
-    done = method == NULL ? NULL
-                          : PyObject_Call(method, self->st->empty_tuple, kwargs);
+    done = method == NULL ? NULL : PyObject_Call(method, self->st->empty_tuple, kwargs);
     Py_XDECREF(method);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
@@ -317,19 +315,20 @@ decoded(FlRequestHandler *self, PyObject *raw, PyObject *name)
     if (raw == Py_None)
         return Py_NewRef(raw);
     if (FlRequestHandler_Original(self, FL_HOOK_decode_argument)) {
-        PyObject *text = PyUnicode_DecodeUTF8(PyBytes_AS_STRING(raw),
-                                              PyBytes_GET_SIZE(raw), NULL);
+        PyObject *text =
+            PyUnicode_DecodeUTF8(PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw), NULL);
 
         if (text != NULL || !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
             return text;
         PyErr_Clear(); /* the original says it better */
     }
     if (name == NULL)
-        return PyObject_CallMethodOneArg((PyObject *)self, st->str_decode_argument, raw);
+        return PyObject_CallMethodOneArg((PyObject *)self, st->str_decode_argument,
+                                         raw);
     {
         PyObject *method = PyObject_GetAttr((PyObject *)self, st->str_decode_argument);
-        PyObject *args = PyTuple_Pack(1, raw), *kwargs = Py_BuildValue("{s:O}", "name",
-                                                                       name);
+        PyObject *args = PyTuple_Pack(1, raw),
+                 *kwargs = Py_BuildValue("{s:O}", "name", name);
         PyObject *text = method == NULL || args == NULL || kwargs == NULL
                              ? NULL
                              : PyObject_Call(method, args, kwargs);
@@ -416,9 +415,8 @@ plain_arguments(FlRequestHandler *self)
     if (self->path_kwargs != NULL && (!PyDict_CheckExact(self->path_kwargs) ||
                                       PyDict_GET_SIZE(self->path_kwargs) > 0))
         return false;
-    return self->path_args == NULL ||
-           (PyList_CheckExact(self->path_args) &&
-            PyList_GET_SIZE(self->path_args) <= FEW_GROUPS);
+    return self->path_args == NULL || (PyList_CheckExact(self->path_args) &&
+                                       PyList_GET_SIZE(self->path_args) <= FEW_GROUPS);
 }
 
 static PyObject *
@@ -543,9 +541,9 @@ handle_failure(FlRequestHandler *self)
 static int
 go_on_in_task(FlRequestHandler *self, PyObject *task, PyObject *awaited, bool called)
 {
-    PyObject *coroutine = PyObject_CallMethodObjArgs(
-        (PyObject *)self, self->st->str__go_on, awaited, called ? Py_True : Py_False,
-        NULL);
+    PyObject *coroutine =
+        PyObject_CallMethodObjArgs((PyObject *)self, self->st->str__go_on, awaited,
+                                   called ? Py_True : Py_False, NULL);
     PyObject *report, *done;
     int err;
 

@@ -76,7 +76,8 @@ date_now(FlState *st)
 static bool
 c_headers(FlRequestHandler *self)
 {
-    return self->headers != NULL && Py_IS_TYPE(self->headers, self->st->HTTPHeaders_type);
+    return self->headers != NULL &&
+           Py_IS_TYPE(self->headers, self->st->HTTPHeaders_type);
 }
 
 static FlHTTPHeaders *
@@ -179,8 +180,9 @@ set_status(FlRequestHandler *self, int status, PyObject *reason)
     else if (PyUnicode_Check(reason))
         text = Py_NewRef(reason);
     else
-        text = PyErr_Format(PyExc_TypeError, "reason must be str, bytes or None, not "
-                                             "%.100s",
+        text = PyErr_Format(PyExc_TypeError,
+                            "reason must be str, bytes or None, not "
+                            "%.100s",
                             Py_TYPE(reason)->tp_name);
     if (text == NULL)
         return -1;
@@ -264,8 +266,9 @@ put_header(PyObject *op, PyObject *args, PyObject *kwargs, bool add)
     PyObject *name, *value, *text, *done = NULL;
     int err;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, add ? "OO:add_header" : "OO:set_header",
-                                     names, &name, &value))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs,
+                                     add ? "OO:add_header" : "OO:set_header", names,
+                                     &name, &value))
         return NULL;
     text = converted(self, value);
     if (text == NULL)
@@ -328,11 +331,11 @@ encode_json(FlRequestHandler *self, PyObject *chunk)
     Py_XDECREF(encode);
     if (text == NULL)
         return NULL;
-    octets = PyUnicode_Check(text) ? PyUnicode_AsUTF8String(text)
-                                   : PyBytes_FromObject(text);
+    octets =
+        PyUnicode_Check(text) ? PyUnicode_AsUTF8String(text) : PyBytes_FromObject(text);
     Py_DECREF(text);
-    kind = octets == NULL ? NULL
-                          : PyUnicode_FromString("application/json; charset=UTF-8");
+    kind =
+        octets == NULL ? NULL : PyUnicode_FromString("application/json; charset=UTF-8");
     if (kind == NULL) {
         Py_XDECREF(octets);
         return NULL;
@@ -341,9 +344,9 @@ encode_json(FlRequestHandler *self, PyObject *chunk)
         if (FlHTTPHeaders_SetId(map_of(self), FL_H_CONTENT_TYPE, kind) < 0)
             Py_CLEAR(octets);
     } else {
-        done = PyObject_CallMethodObjArgs((PyObject *)self, st->str_set_header,
-                                          FlHTTPHeaders_KnownName(st, FL_H_CONTENT_TYPE),
-                                          kind, NULL);
+        done = PyObject_CallMethodObjArgs(
+            (PyObject *)self, st->str_set_header,
+            FlHTTPHeaders_KnownName(st, FL_H_CONTENT_TYPE), kind, NULL);
         if (done == NULL)
             Py_CLEAR(octets);
         Py_XDECREF(done);
@@ -502,10 +505,10 @@ static int
 set_etag(FlRequestHandler *self)
 {
     FlState *st = self->st;
-    PyObject *etag = ORIGINAL(self, compute_etag)
-                         ? digest(self)
-                         : PyObject_CallMethodNoArgs((PyObject *)self,
-                                                     st->str_compute_etag);
+    PyObject *etag =
+        ORIGINAL(self, compute_etag)
+            ? digest(self)
+            : PyObject_CallMethodNoArgs((PyObject *)self, st->str_compute_etag);
     PyObject *done;
     int err = 0;
 
@@ -515,10 +518,10 @@ set_etag(FlRequestHandler *self)
         if (ORIGINAL(self, set_header) && c_headers(self) && PyUnicode_Check(etag)) {
             PyObject *text = converted(self, etag);
 
-            err = text == NULL ? -1
-                               : FlHTTPHeaders_Set(
-                                     map_of(self),
-                                     FlHTTPHeaders_KnownName(st, FL_H_ETAG), text);
+            err = text == NULL
+                      ? -1
+                      : FlHTTPHeaders_Set(map_of(self),
+                                          FlHTTPHeaders_KnownName(st, FL_H_ETAG), text);
             Py_XDECREF(text);
         } else {
             done = PyObject_CallMethodObjArgs((PyObject *)self, st->str_set_header,
@@ -769,7 +772,8 @@ direct_connection(FlRequestHandler *self)
     if (self->transforms != NULL && self->transforms != Py_None &&
         (!PyList_CheckExact(self->transforms) || PyList_GET_SIZE(self->transforms) > 0))
         return NULL;
-    if (!ORIGINAL(self, flush) || !ORIGINAL(self, _send_head) || !chunks_are_bytes(self))
+    if (!ORIGINAL(self, flush) || !ORIGINAL(self, _send_head) ||
+        !chunks_are_bytes(self))
         return NULL;
     conn = (FlHTTP1Connection *)request->connection;
     if (conn->dict != NULL && PyDict_GET_SIZE(conn->dict) > 0)
@@ -801,7 +805,8 @@ send_direct(FlRequestHandler *self, FlHTTP1Connection *conn)
         count = 0;
     Py_CLEAR(conn->close_callback);
     Py_INCREF(conn);
-    err = FlHTTP1_Respond(conn, self->status, self->reason, map_of(self), chunks, count);
+    err =
+        FlHTTP1_Respond(conn, self->status, self->reason, map_of(self), chunks, count);
     self->headers_written = err == 0 || conn->headers_written;
     Py_DECREF(conn);
     if (err == 0) {
@@ -874,7 +879,8 @@ log_is_silent(FlRequestHandler *self)
     }
     settings = PyDict_GetItem(dict, st->str_settings);
     if (PyDict_GetItem(dict, st->str_log_request) == NULL && settings != NULL &&
-        PyDict_Check(settings) && PyDict_GetItem(settings, st->str_log_function) == NULL)
+        PyDict_Check(settings) &&
+        PyDict_GetItem(settings, st->str_log_function) == NULL)
         silent = FlWeb_LogOriginal(st) && !access_enabled(self);
     Py_DECREF(dict);
     return silent;
@@ -888,9 +894,10 @@ send_general(FlRequestHandler *self, PyObject **future)
     PyObject *done, *flush, *keywords;
 
     if (connection == Py_None) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "this request has no connection: a handler needs a request that "
-                        "came from a server, or one that was given connection=");
+        PyErr_SetString(
+            PyExc_RuntimeError,
+            "this request has no connection: a handler needs a request that "
+            "came from a server, or one that was given connection=");
         Py_DECREF(connection);
         return -1;
     }
@@ -899,12 +906,13 @@ send_general(FlRequestHandler *self, PyObject **future)
     done = PyObject_CallMethodOneArg(connection, st->str_set_close_callback, Py_None);
     flush = done == NULL ? NULL : PyObject_GetAttr((PyObject *)self, st->str_flush);
     Py_XDECREF(done);
-    keywords = flush == NULL ? NULL : Py_BuildValue("{s:O}", "include_footers", Py_True);
+    keywords =
+        flush == NULL ? NULL : Py_BuildValue("{s:O}", "include_footers", Py_True);
     *future = keywords == NULL ? NULL : PyObject_Call(flush, st->empty_tuple, keywords);
     Py_XDECREF(flush);
     Py_XDECREF(keywords);
-    done = *future == NULL ? NULL
-                           : PyObject_CallMethodNoArgs(connection, st->str_finish);
+    done =
+        *future == NULL ? NULL : PyObject_CallMethodNoArgs(connection, st->str_finish);
     Py_DECREF(connection);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
@@ -943,8 +951,8 @@ finish_request(FlRequestHandler *self, PyObject *chunk, PyObject **future)
             if (write_chunk(self, chunk) < 0)
                 return -1;
         } else {
-            PyObject *done = PyObject_CallMethodOneArg((PyObject *)self, st->str_write,
-                                                       chunk);
+            PyObject *done =
+                PyObject_CallMethodOneArg((PyObject *)self, st->str_write, chunk);
 
             if (done == NULL)
                 return -1;
@@ -1121,7 +1129,8 @@ set_buffer(PyObject *op, PyObject *value, void *closure)
     return 0;
 }
 
-#define OBJECT(name, field) {name, T_OBJECT_EX, offsetof(FlRequestHandler, field), 0, NULL}
+#define OBJECT(name, field) \
+    {name, T_OBJECT_EX, offsetof(FlRequestHandler, field), 0, NULL}
 
 static PyMemberDef handler_members[] = {
     OBJECT("application", application),
@@ -1129,7 +1138,8 @@ static PyMemberDef handler_members[] = {
     OBJECT("_headers", headers),
     OBJECT("_reason", reason),
     {"_transforms", T_OBJECT, offsetof(FlRequestHandler, transforms), 0, NULL},
-    {"_prepared_future", T_OBJECT, offsetof(FlRequestHandler, prepared_future), 0, NULL},
+    {"_prepared_future", T_OBJECT, offsetof(FlRequestHandler, prepared_future), 0,
+     NULL},
     {"_status_code", T_INT, offsetof(FlRequestHandler, status), 0, NULL},
     {"_headers_written", T_BOOL, offsetof(FlRequestHandler, headers_written), 0, NULL},
     {"_finished", T_BOOL, offsetof(FlRequestHandler, finished), 0, NULL},
@@ -1244,5 +1254,6 @@ static PyType_Spec handler_spec = {
 int
 FlRequestHandler_AddType(PyObject *module, FlState *st)
 {
-    return FlState_AddType(module, &st->RequestHandler_type, &handler_spec, NULL, false);
+    return FlState_AddType(module, &st->RequestHandler_type, &handler_spec, NULL,
+                           false);
 }

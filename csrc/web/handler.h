@@ -21,7 +21,8 @@
 #include "web/hooks.h"
 
 typedef struct {
-    PyObject_HEAD FlState *st; /* borrowed */
+    PyObject_HEAD
+    FlState *st;               /* borrowed */
     PyObject *dict, *weakrefs; /* owned */
     PyObject *application, *request;
     PyObject *headers; /* `_headers`; all of these owned, NULL: not set */

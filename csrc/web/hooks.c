@@ -172,8 +172,8 @@ static PyType_Slot hooks_slots[] = {
 static PyType_Spec hooks_spec = {
     .name = "pyfastloop._core.Hooks",
     .basicsize = sizeof(FlHooks),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
-             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = hooks_slots,
 };
 

@@ -23,17 +23,22 @@
 #include "core/state.h"
 
 /* Hooks of RequestHandler. */
-#define FL_HANDLER_HOOKS(X)                                                            \
-    X(__init__) X(__new__) X(__getattribute__) X(__setattr__) X(_execute) X(_begin)    \
-    X(_method) X(_tell_prepared) X(_handle_failure) X(_handle_request_exception)       \
-    X(clear) X(set_default_headers) X(initialize) X(on_connection_close) X(prepare)    \
-    X(decode_argument) X(check_xsrf_cookie) X(_check_cross_origin)                     \
-    X(SUPPORTED_METHODS) X(_stream_request_body) X(finish) X(flush) X(_send_head)      \
-    X(_complete_head) X(_write_cookies) X(set_etag_header) X(compute_etag)             \
-    X(check_etag_header) X(_should_not_send_content) X(_clear_representation_headers)  \
-    X(set_status) X(set_header) X(_convert_header_value) X(clear_header) X(_log)       \
-    X(_request_summary) X(get_status) X(on_finish) X(_break_cycles) X(settings)        \
-    X(write)
+#define FL_HANDLER_HOOKS(X)                                                         \
+    X(__init__)                                                                     \
+    X(__new__) X(__getattribute__) X(__setattr__) X(_execute) X(_begin) X(_method)  \
+        X(_tell_prepared) X(_handle_failure) X(_handle_request_exception) X(clear)  \
+            X(set_default_headers) X(initialize) X(on_connection_close) X(prepare)  \
+                X(decode_argument) X(check_xsrf_cookie) X(_check_cross_origin)      \
+                    X(SUPPORTED_METHODS) X(_stream_request_body) X(finish) X(flush) \
+                        X(_send_head) X(_complete_head) X(_write_cookies)           \
+                            X(set_etag_header) X(compute_etag) X(check_etag_header) \
+                                X(_should_not_send_content)                         \
+                                    X(_clear_representation_headers) X(set_status)  \
+                                        X(set_header) X(_convert_header_value)      \
+                                            X(clear_header) X(_log)                 \
+                                                X(_request_summary) X(get_status)   \
+                                                    X(on_finish) X(_break_cycles)   \
+                                                        X(settings) X(write)
 
 enum {
 #define X(name) FL_HOOK_##name,
@@ -48,15 +53,17 @@ enum {
 
 /* One class and what its hooks are; a hidden Python type, shared by references. */
 typedef struct {
-    PyObject_HEAD FlState *st; /* borrowed */
-    PyTypeObject *type;        /* owned */
-    PyObject *names;           /* owned tuple of str */
-    PyObject *originals;       /* owned tuple: what each hook is when it is original */
+    PyObject_HEAD
+    FlState *st;         /* borrowed */
+    PyTypeObject *type;  /* owned */
+    PyObject *names;     /* owned tuple of str */
+    PyObject *originals; /* owned tuple: what each hook is when it is original */
     Py_ssize_t count;
     uint64_t replaced; /* bit i: hook i is not the original */
     uint64_t epoch;    /* of the last verification; 0: verify every time */
     unsigned tag;      /* 3.11: the class's version tag then */
-    PyObject *methods[FL_HOOK_METHODS]; /* owned: get, post ..., as the class has them */
+    PyObject
+        *methods[FL_HOOK_METHODS]; /* owned: get, post ..., as the class has them */
 } FlHooks;
 
 /* The hooks of a class: names and originals in parallel (both tuples, at most 64). New

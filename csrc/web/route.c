@@ -37,7 +37,8 @@ typedef struct {
 #define FACTS 40
 
 struct FlRoutes {
-    PyObject_HEAD FlState *st;           /* borrowed */
+    PyObject_HEAD
+    FlState *st;                         /* borrowed */
     PyObject *server;                    /* borrowed: only compared */
     PyObject *application, *settings;    /* owned */
     PyObject *default_router, *wildcard; /* owned */
@@ -203,9 +204,8 @@ pieces_simple(const route *r)
     for (int i = 0; i + 1 < r->count; i++) {
         if (!r->pieces[i].group)
             continue;
-        if (r->pieces[i + 1].group || set_has(&r->pieces[i],
-                                              (unsigned char)
-                                                  r->text[r->pieces[i + 1].at]))
+        if (r->pieces[i + 1].group ||
+            set_has(&r->pieces[i], (unsigned char)r->text[r->pieces[i + 1].at]))
             return false;
     }
     return true;
@@ -235,9 +235,8 @@ parse_pattern(route *r, const char *s, Py_ssize_t n)
         Py_ssize_t used;
 
         if (s[0] == '(') {
-            int ok = r->count < PIECES
-                         ? parse_group(s, n, &r->pieces[r->count], &used)
-                         : 0;
+            int ok =
+                r->count < PIECES ? parse_group(s, n, &r->pieces[r->count], &used) : 0;
 
             if (ok <= 0)
                 return ok;
@@ -346,8 +345,7 @@ note_fact(FlRoutes *self, PyObject *dict, PyObject *name, PyObject **value)
 
     if ((found == NULL && PyErr_Occurred()) || self->fact_count == FACTS)
         return -1;
-    self->facts[self->fact_count++] =
-        (fact){Py_NewRef(dict), name, Py_XNewRef(found)};
+    self->facts[self->fact_count++] = (fact){Py_NewRef(dict), name, Py_XNewRef(found)};
     if (!watch_dict(self->st, dict))
         self->epoch = 0;
     if (value != NULL)
@@ -407,9 +405,9 @@ look_around(FlRoutes *self, PyObject *server)
     self->hooks[1] = (FlHooks *)Py_NewRef(st->web_application_hooks);
     self->hooks[2] = (FlHooks *)Py_NewRef(st->web_router_hooks);
     ok = plain_instance(self, server, self->hooks[0], &dict);
-    if (ok > 0 && (note_fact(self, dict, st->str_xheaders, &xheaders) < 0 ||
-                   note_fact(self, dict, st->str_request_callback,
-                             &self->application) < 0))
+    if (ok > 0 &&
+        (note_fact(self, dict, st->str_xheaders, &xheaders) < 0 ||
+         note_fact(self, dict, st->str_request_callback, &self->application) < 0))
         ok = -1;
     if (ok > 0 && (xheaders != Py_False || self->application == NULL))
         ok = 0;
@@ -423,10 +421,10 @@ look_around(FlRoutes *self, PyObject *server)
          note_fact(self, dict, st->str_wildcard_router, &self->wildcard) < 0 ||
          note_fact(self, dict, st->str_transforms, &self->transforms) < 0))
         ok = -1;
-    if (ok > 0 && (self->settings == NULL || self->default_router == NULL ||
-                   self->wildcard == NULL || self->transforms == NULL ||
-                   !PyList_CheckExact(self->transforms) ||
-                   PyList_GET_SIZE(self->transforms) > 0))
+    if (ok > 0 &&
+        (self->settings == NULL || self->default_router == NULL ||
+         self->wildcard == NULL || self->transforms == NULL ||
+         !PyList_CheckExact(self->transforms) || PyList_GET_SIZE(self->transforms) > 0))
         ok = 0;
     Py_CLEAR(dict);
     if (ok > 0)
@@ -439,10 +437,10 @@ look_around(FlRoutes *self, PyObject *server)
     if (ok > 0 && note_fact(self, dict, st->str_rules, &self->rules) < 0)
         ok = -1;
     Py_CLEAR(dict);
-    if (ok > 0 && (self->rules == NULL || self->default_rules == NULL ||
-                   !PyList_CheckExact(self->rules) ||
-                   !PyList_CheckExact(self->default_rules) ||
-                   PyList_GET_SIZE(self->default_rules) != 1))
+    if (ok > 0 &&
+        (self->rules == NULL || self->default_rules == NULL ||
+         !PyList_CheckExact(self->rules) || !PyList_CheckExact(self->default_rules) ||
+         PyList_GET_SIZE(self->default_rules) != 1))
         ok = 0; /* routes by host, too: Python's */
     if (ok <= 0)
         return ok;
@@ -850,8 +848,8 @@ static PyType_Slot routes_slots[] = {
 static PyType_Spec routes_spec = {
     .name = "pyfastloop._core.Routes",
     .basicsize = sizeof(FlRoutes),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
-             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = routes_slots,
 };
 
