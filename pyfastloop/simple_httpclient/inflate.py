@@ -88,8 +88,8 @@ class _Brotli:
         self.failures: tuple[type[Exception], ...] = (module.error,)
 
     def step(self, data: bytes) -> bytes:
-        # The limit is a soft one: a step may give half as much again.
-        piece = bytes(self._inflate.process(data, output_buffer_limit=STEP // 2))
+        # The limit is a soft one; `Inflater.feed` cuts what is more.
+        piece = bytes(self._inflate.process(data, output_buffer_limit=STEP))
         self._got = bool(piece)
         return piece
 
@@ -183,7 +183,8 @@ class Inflater:
                         f"the {self._coder.name} body inflates past "
                         f"max_body_size ({self._limit} bytes)"
                     )
-                yield piece
+                for at in range(0, len(piece), STEP):
+                    yield piece[at : at + STEP]
 
     def _next_member(self, data: bytes) -> None:
         if not data.strip(b"\0"):
