@@ -19,6 +19,37 @@ if sys.platform != "linux":
     )
 
 if TYPE_CHECKING:
+    from pyfastloop import (
+        auth,
+        autoreload,
+        concurrent,
+        escape,
+        gen,
+        http1connection,
+        httpclient,
+        httpserver,
+        httputil,
+        ioloop,
+        iostream,
+        locale,
+        locks,
+        log,
+        netutil,
+        options,
+        platform,
+        process,
+        queues,
+        routing,
+        simple_httpclient,
+        tcpclient,
+        tcpserver,
+        template,
+        testing,
+        util,
+        web,
+        websocket,
+        wsgi,
+    )
     from pyfastloop.aio import EventLoopPolicy, Loop, install, new_event_loop, run
 
 #: The version of this package, as text.

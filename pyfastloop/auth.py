@@ -99,6 +99,26 @@ def _with_callback(
     return decorate
 
 
+def _then_callback(
+    position: int,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """As `_with_callback`, for a method that has done all when it returns."""
+
+    def decorate(method: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(method)
+        def run(self: Any, *args: Any, callback: Any = None, **kwargs: Any) -> None:
+            if callback is None and len(args) > position and callable(args[position]):
+                callback = args[position]
+                args = args[:position] + args[position + 1 :]
+            method(self, *args, **kwargs)
+            if callback is not None:
+                IOLoop.current().add_callback(callback)
+
+        return run
+
+    return decorate
+
+
 def _call_back(future: Future[Any], callback: Callable[[Any], object]) -> None:
     wrapped = wrap(callback)
 
@@ -161,11 +181,11 @@ class OpenIdMixin(_AuthClientMixin):
     Class attribute: ``_OPENID_ENDPOINT``, the provider's URL.
     """
 
+    @_then_callback(2)
     def authenticate_redirect(
         self,
         callback_uri: str | None = None,
         ax_attrs: Iterable[str] = ("name", "email", "language", "username"),
-        callback: Callable[[], object] | None = None,
     ) -> None:
         """Send the browser to the provider, which sends it back to `callback_uri`.
 
@@ -175,8 +195,6 @@ class OpenIdMixin(_AuthClientMixin):
         args = self._openid_args(callback_uri or "", ax_attrs=ax_attrs)
         endpoint: str = self._OPENID_ENDPOINT  # type: ignore[attr-defined]
         _handler(self).redirect(f"{endpoint}?{urllib.parse.urlencode(args)}")
-        if callback is not None:
-            IOLoop.current().add_callback(callback)
 
     @_with_callback(0)
     async def get_authenticated_user(
@@ -562,27 +580,21 @@ class OAuth2Mixin(_AuthClientMixin):
     Class attributes: ``_OAUTH_AUTHORIZE_URL`` and ``_OAUTH_ACCESS_TOKEN_URL``.
     """
 
+    @_then_callback(4)
     def authorize_redirect(
         self,
         redirect_uri: str | None = None,
         client_id: str | None = None,
         client_secret: str | None = None,
         extra_params: dict[str, Any] | None = None,
-        scope: list[str] | Callable[[], object] | None = None,
-        response_type: Any = "code",
-        *older: Any,
-        callback: Callable[[], object] | None = None,
+        scope: list[str] | None = None,
+        response_type: str = "code",
     ) -> None:
         """Send the browser to the service, which sends it back to `redirect_uri`.
 
         `client_id` is what the service calls this program, `scope` what it is asked
         for, `extra_params` are added to the URL. `client_secret` is not needed.
         """
-        if callable(scope):
-            # Tornado 4 had the callback there.
-            callback = scope
-            scope = response_type if isinstance(response_type, list) else None
-            response_type = older[0] if older else "code"
         args: dict[str, Any] = {"response_type": response_type}
         if redirect_uri is not None:
             args["redirect_uri"] = redirect_uri
@@ -593,8 +605,6 @@ class OAuth2Mixin(_AuthClientMixin):
             args["scope"] = " ".join(scope)
         url: str = self._OAUTH_AUTHORIZE_URL  # type: ignore[attr-defined]
         _handler(self).redirect(url_concat(url, args))
-        if callback is not None:
-            IOLoop.current().add_callback(callback)
 
     def _oauth_request_token_url(
         self,
