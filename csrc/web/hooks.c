@@ -4,9 +4,10 @@
  */
 #include "web/hooks.h"
 
-/* Moved by every change of a watched class. One of the two mutable statics of the
- * project: type watchers get no argument of their own, and it only ever grows. */
+/* Moved by every change of a watched class, and of a watched dict. Static, for watchers
+ * get no argument of their own; both only ever grow. */
 static uint64_t hook_epoch = 1;
+static uint64_t dict_epoch = 1;
 
 #if FL_TYPE_WATCHERS
 static int
@@ -16,7 +17,45 @@ type_changed(PyTypeObject *type)
     hook_epoch++;
     return 0;
 }
+
+static int
+dict_changed(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *value)
+{
+    (void)event;
+    (void)dict;
+    (void)key;
+    (void)value;
+    dict_epoch++;
+    return 0;
+}
 #endif
+
+uint64_t
+FlHooks_DictEpoch(void)
+{
+    return dict_epoch;
+}
+
+bool
+FlHooks_WatchDict(FlState *st, PyObject *dict)
+{
+#if FL_TYPE_WATCHERS
+    if (st->dict_watcher == 0) {
+        int id = PyDict_AddWatcher(dict_changed);
+
+        if (id < 0)
+            PyErr_Clear();
+        st->dict_watcher = id < 0 ? -1 : id + 1;
+    }
+    if (st->dict_watcher > 0 && PyDict_Watch(st->dict_watcher - 1, dict) == 0)
+        return true;
+    PyErr_Clear();
+#else
+    (void)st;
+    (void)dict;
+#endif
+    return false;
+}
 
 /* Lets a change of the class be noticed; true when it will be. */
 static bool

@@ -25,7 +25,8 @@
 /* Hooks of RequestHandler. */
 #define FL_HANDLER_HOOKS(X)                                                         \
     X(__init__)                                                                     \
-    X(__new__) X(__getattribute__) X(__setattr__) X(_execute) X(_begin) X(_method)  \
+    X(__new__)                                                                      \
+    X(__getattribute__) X(__setattr__) X(_execute) X(_begin) X(_method)             \
         X(_tell_prepared) X(_handle_failure) X(_handle_request_exception) X(clear)  \
             X(set_default_headers) X(initialize) X(on_connection_close) X(prepare)  \
                 X(decode_argument) X(check_xsrf_cookie) X(_check_cross_origin)      \
@@ -74,6 +75,11 @@ FlHooks *FlHooks_New(FlState *st, PyTypeObject *type, PyObject *names,
 /* Makes `replaced` true for now; 0 or -1. Cheap while nothing has changed. escapes
  * (descriptors of metaclasses), only when something has. */
 int FlHooks_Verify(FlHooks *hooks);
+
+/* Lets changes of an instance's dict move FlHooks_DictEpoch; false where CPython cannot
+ * tell them (3.11, or no watcher left): then look every time. */
+bool FlHooks_WatchDict(FlState *st, PyObject *dict);
+uint64_t FlHooks_DictEpoch(void);
 
 int FlHooks_AddType(PyObject *module, FlState *st);
 

@@ -48,48 +48,11 @@ struct FlRoutes {
     FlHooks *hooks[3];                   /* owned: of server, application, router */
     fact facts[FACTS];
     int fact_count;
-    uint64_t epoch; /* of dict_epoch, when the facts were true; 0: look every time */
-    route *routes;  /* owned */
+    uint64_t
+        epoch; /* of FlHooks_DictEpoch(), when the facts were true; 0: look every time */
+    route *routes; /* owned */
     Py_ssize_t count;
 };
-
-/* Moved by every change of a watched dict; beside hooks.c's the other one. */
-static uint64_t dict_epoch = 1;
-
-#if FL_TYPE_WATCHERS
-static int
-dict_changed(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *value)
-{
-    (void)event;
-    (void)dict;
-    (void)key;
-    (void)value;
-    dict_epoch++;
-    return 0;
-}
-#endif
-
-/* Lets a change of the dict be noticed; true when it will be. */
-static bool
-watch_dict(FlState *st, PyObject *dict)
-{
-#if FL_TYPE_WATCHERS
-    if (st->dict_watcher == 0) {
-        int id = PyDict_AddWatcher(dict_changed);
-
-        if (id < 0)
-            PyErr_Clear();
-        st->dict_watcher = id < 0 ? -1 : id + 1;
-    }
-    if (st->dict_watcher > 0 && PyDict_Watch(st->dict_watcher - 1, dict) == 0)
-        return true;
-    PyErr_Clear();
-#else
-    (void)st;
-    (void)dict;
-#endif
-    return false;
-}
 
 /* ---- patterns ---- */
 
@@ -346,7 +309,7 @@ note_fact(FlRoutes *self, PyObject *dict, PyObject *name, PyObject **value)
     if ((found == NULL && PyErr_Occurred()) || self->fact_count == FACTS)
         return -1;
     self->facts[self->fact_count++] = (fact){Py_NewRef(dict), name, Py_XNewRef(found)};
-    if (!watch_dict(self->st, dict))
+    if (!FlHooks_WatchDict(self->st, dict))
         self->epoch = 0;
     if (value != NULL)
         *value = Py_XNewRef(found);
@@ -494,7 +457,7 @@ routes_new(FlState *st, PyObject *server)
            sizeof(FlRoutes) - offsetof(FlRoutes, st));
     self->st = st;
     self->server = server;
-    self->epoch = dict_epoch;
+    self->epoch = FlHooks_DictEpoch();
     PyObject_GC_Track(self);
     ok = look_around(self, server);
     if (ok > 0 && make_routes(self) < 0)
@@ -521,7 +484,7 @@ FlRoutes_OfServer(FlState *st, PyObject *server)
         PyObject_SetAttr(server, st->str__c_routes, (PyObject *)routes) < 0)
         Py_CLEAR(routes);
     if (routes != NULL && routes->epoch != 0)
-        routes->epoch = dict_epoch; /* that was our own change */
+        routes->epoch = FlHooks_DictEpoch(); /* that was our own change */
     return routes;
 }
 
@@ -546,11 +509,11 @@ FlRoutes_Current(FlRoutes *self, PyObject *server)
         if (FlHooks_Verify(self->hooks[i]) < 0 || self->hooks[i]->replaced != 0)
             return false;
     }
-    if (self->epoch == 0 || self->epoch != dict_epoch) {
+    if (self->epoch == 0 || self->epoch != FlHooks_DictEpoch()) {
         if (!facts_true(self->facts, self->fact_count))
             return false;
         if (self->epoch != 0)
-            self->epoch = dict_epoch;
+            self->epoch = FlHooks_DictEpoch();
     }
     if (PyList_GET_SIZE(self->transforms) > 0 ||
         PyList_GET_SIZE(self->default_rules) != 1 ||

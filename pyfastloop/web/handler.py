@@ -180,7 +180,7 @@ class RequestHandler(
             await self._go_on(result, False)
 
     async def _go_on(self, result: Awaitable[None] | None, called: bool) -> None:
-        """The rest of a request, from what ``prepare`` or (``called``) the method is."""
+        """The rest of a request, from what ``prepare``, or the method, gave."""
         try:
             if result is not None:
                 await result
