@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 import pytest
 
 from pyfastloop import auth, gen, httpclient, web
-from pyfastloop.auth import AuthError
+from pyfastloop.auth import AuthError, oauth1
 
 SECRETS = {"consumer": "consumer secret", "request": "request&secret", "access": "a/s"}
 
@@ -44,7 +44,7 @@ def query_of(url: str) -> dict[str, str]:
 
 def test_signature_of_the_rfc():
     # RFC 5849 section 1.2.
-    signature = auth._oauth10a_signature(
+    signature = oauth1._oauth10a_signature(
         {"key": "dpf43f3p2l4k3l03", "secret": "kd94hf93k423kf44"},
         "GET",
         "http://photos.example.net/photos?file=vacation.jpg&size=original",
@@ -72,7 +72,7 @@ def test_base_string_of_the_rfc():
     ]
     url = "http://EXAMPLE.COM:80/request?b5=%3D%253D&a3=a&c%40=&a2=r%20b&a3=2+q"
     # A dict holds one value for a name: the second a3 is put into the URL here.
-    assert auth._signature_base("POST", url, dict(parameters)) == (
+    assert oauth1._signature_base("POST", url, dict(parameters)) == (
         b"POST&http%3A%2F%2Fexample.com%2Frequest&a2%3Dr%2520b%26a3%3D2%2520q"
         b"%26a3%3Da%26b5%3D%253D%25253D%26c%2540%3D%26c2%3D%26oauth_consumer_"
         b"key%3D9djdj82h48djs9d2%26oauth_nonce%3D7d8f3e4a%26oauth_signature_m"
