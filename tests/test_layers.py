@@ -46,8 +46,12 @@ TABLES = re.compile(
     r"|PyModuleDef_Slot|PyModuleDef|PyStructSequence_Field|PyStructSequence_Desc) \w+"
     r"|static char \*(?:const )?\w+\[\]"
 )
-# The two exceptions that csrc/README.md names.
-MUTABLE = {"base/scan.c": "the CPU dispatch table", "web/hooks.c": "the hook epoch"}
+# The exceptions that csrc/README.md names.
+MUTABLE = {
+    "base/scan.c": "the CPU dispatch table",
+    "web/hooks.c": "the epoch of patched classes",
+    "web/route.c": "the epoch of changed routes",
+}
 
 
 def name(path: Path) -> str:
