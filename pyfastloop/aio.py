@@ -31,6 +31,10 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyfastloop import _core
+from pyfastloop._aio_connections import Connections
+from pyfastloop._aio_sendfile import SendFile
+from pyfastloop._aio_sockets import Sockets
+from pyfastloop._aio_tls import Tls
 
 __all__ = ["EventLoopPolicy", "Loop", "install", "new_event_loop", "run"]
 
@@ -68,7 +72,9 @@ def _debug_by_environment() -> bool:
     )
 
 
-class Loop(_core.Loop, asyncio.AbstractEventLoop):
+class Loop(  # type: ignore[misc]  # typeshed's overloads
+    _core.Loop, Connections, SendFile, Sockets, Tls, asyncio.AbstractEventLoop
+):
     """An asyncio event loop on epoll, in C."""
 
     def __init__(self) -> None:

@@ -39,7 +39,12 @@
     X(IOStream)         \
     X(PipeIOStream)     \
     X(SSLIOStream)      \
-    X(StreamWriteBuffer)
+    X(StreamWriteBuffer) \
+    X(Transport)        \
+    X(ReadPipeTransport) \
+    X(WritePipeTransport) \
+    X(Acceptor)         \
+    X(TransportMethods)
 
 #define FL_HTTP_TYPES(X)     \
     X(HTTPHeaders)           \
@@ -79,14 +84,26 @@
                         X(source_traceback) X(task) X(throw) X(time) X(value)
 
 #define FL_NET_NAMES(X) \
+    X(buffer_updated)   \
     X(close_fd)         \
     X(connect)          \
+    X(connection_lost)  \
+    X(connection_made)  \
     X(do_handshake)     \
+    X(eof_received)     \
+    X(get_buffer)       \
     X(get_fd_error)     \
+    X(pause_writing)    \
+    X(peername)         \
+    X(pipe)             \
     X(read)             \
     X(read_from_fd)     \
+    X(resume_writing)   \
     X(search)           \
+    X(socket)           \
+    X(sockname)         \
     X(ssl_options)      \
+    X(transport)        \
     X(unwrap)           \
     X(write)            \
     X(write_to_fd)
@@ -188,7 +205,11 @@
     X(ConcurrentFuture, "concurrent.futures", "Future")      \
     X(get_logger, "logging", "getLogger")                    \
     X(partial, "functools", "partial")                       \
-    X(extract_stack, "traceback", "extract_stack")
+    X(extract_stack, "traceback", "extract_stack")           \
+    X(AsyncioTransport, "asyncio", "Transport")              \
+    X(AsyncioReadTransport, "asyncio", "ReadTransport")      \
+    X(AsyncioWriteTransport, "asyncio", "WriteTransport")    \
+    X(BufferedProtocol, "asyncio", "BufferedProtocol")
 
 /* X(name): what a Python module hands in once with _core.set_hooks(name=value): classes
  * and rules that are Python by design. */
@@ -215,6 +236,8 @@
 /* X(field): something of the package's own Python modules (or one that is dear to
  * import), fetched by FlState_Lazy on first use. */
 #define FL_LAZY(X)           \
+    X(Socket)                \
+    X(TransportSocket)       \
     X(HTTPInputError)        \
     X(HTTPOutputError)       \
     X(SimpleCookie)          \

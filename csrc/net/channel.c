@@ -590,6 +590,10 @@ give_up(FlChannel *ch)
     ssize_t got;
     int error;
 
+    if (ch->ops != NULL && ch->ops->patient && !ch->want_read && ch->queue_len == 0) {
+        leave_epoll(ch);
+        return;
+    }
     while ((got = FlChannel_ReadMore(ch, FL_LOOP_BUFFER)) > 0)
         if (tail_len(ch) > 4 * FL_LOOP_BUFFER)
             break;

@@ -97,6 +97,10 @@ typedef struct {
     /* Optional: the channel is closed, with `exc` or (NULL) by plan. From the loop,
      * once. Not called for a consumer that was put in place after the close. */
     void (*closed)(FlChannel *ch, PyObject *exc);
+    /* A connection that is over while nobody wants to read leaves epoll, and is looked
+     * at again when reading is wanted. Otherwise what it still has becomes the tail and
+     * the channel closes. */
+    bool patient;
 } FlChannelOps;
 
 /* The object that embeds the channel. */
