@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import datetime
 import logging
+import ssl
 from collections.abc import Callable, Coroutine, Generator, Iterator, MutableMapping
 from http.cookies import SimpleCookie
 from typing import (
@@ -20,6 +21,8 @@ from typing import (
     type_check_only,
 )
 
+from typing_extensions import disjoint_base
+
 from pyfastloop import iostream as _streams
 from pyfastloop.httputil import (
     HTTPConnection,
@@ -29,12 +32,14 @@ from pyfastloop.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
+from pyfastloop.ioloop import IOLoop
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 # ---- core: loop, futures, tasks, coroutines ----
 
+@disjoint_base
 class Handle:
     _source_traceback: Any
     def cancel(self) -> None: ...
@@ -58,6 +63,7 @@ class TimerHandle(Handle):
     def __lt__(self, other: TimerHandle, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
 
+@disjoint_base
 class Loop:
     slow_callback_duration: float
     _exception_handler: Any
@@ -124,13 +130,17 @@ class FutureMeta(type):
     def __instancecheck__(self, instance: Any, /) -> bool: ...
     def __subclasscheck__(self, subclass: Any, /) -> bool: ...
 
+@disjoint_base
 class Future(asyncio.Future[_T]):
     _runner: Any
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def exc_info(self) -> Any: ...
     def running(self) -> bool: ...
     def set_exc_info(self, exc_info: Any, /) -> None: ...
 
-class Task(asyncio.Task[_T]): ...
+@final
+class Task(asyncio.Task[_T]):
+    def get_context(self) -> contextvars.Context: ...
 
 @final
 class GenFuture(Future[_T], Generic[_T]):
@@ -149,7 +159,9 @@ class CoroutineFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     def __get__(self, instance: Any, owner: Any = None, /) -> Any: ...
 
+@disjoint_base
 class IOLoopBase:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def __new__(cls, *args: Any, **kwargs: Any) -> Any: ...
     def _attach(self, asyncio_loop: asyncio.AbstractEventLoop, /) -> None: ...
     @property
@@ -194,6 +206,7 @@ def start_task(coro: Coroutine[Any, Any, _T], /) -> Task[_T]: ...
 
 # ---- http: the links of client and WebSocket ----
 
+@disjoint_base
 class ClientLink:
     stream: Any
     def __new__(cls, stream: Any, max_header_size: int = 65536) -> Self: ...
@@ -248,7 +261,9 @@ class WebSocketLink:
 
 # ---- http: header maps, requests, connections ----
 
+@disjoint_base
 class HTTPHeaders(MutableMapping[str, str]):
+    def setdefault(self, key: str, default: Any = None) -> Any: ...
     def __init__(self, *args: Any, **kwargs: str) -> None: ...
     def __getitem__(self, name: str, /) -> str: ...
     def __setitem__(self, name: str, value: Any, /) -> None: ...
@@ -270,6 +285,7 @@ class HTTPHeaders(MutableMapping[str, str]):
     def copy(self) -> HTTPHeaders: ...
     def clear(self) -> None: ...
 
+@disjoint_base
 class HTTPServerRequest:
     method: str
     uri: str
@@ -317,6 +333,7 @@ class HTTPServerRequest:
     def finish(self) -> None: ...
     def _parse_body(self) -> None: ...
 
+@disjoint_base
 class HTTP1ConnectionParameters:
     no_keep_alive: bool
     decompress: bool
@@ -343,6 +360,7 @@ class HTTP1ConnectionParameters:
         decompress: bool = False,
     ) -> None: ...
 
+@disjoint_base
 class HTTP1Connection(HTTPConnection):
     context: Any
     no_keep_alive: bool
@@ -368,6 +386,7 @@ class HTTP1Connection(HTTPConnection):
     def set_body_timeout(self, timeout: float | None, /) -> None: ...
     def set_max_body_size(self, max_body_size: int, /) -> None: ...
 
+@disjoint_base
 class HTTP1ServerConnection:
     context: Any
     @property
@@ -395,6 +414,7 @@ def multipart_parts(
 
 # ---- web: what every RequestHandler request runs through ----
 
+@disjoint_base
 class RequestHandlerBase:
     application: Any
     request: HTTPServerRequest
@@ -435,6 +455,145 @@ def set_web(
     server_header: str,
 ) -> None: ...
 def set_web_server(server: type, /) -> None: ...
+
+# ---- net: streams and listeners ----
+
+_Callback = Callable[..., object]
+
+@disjoint_base
+class Listener:
+    def __new__(cls, socket: Any, handler: Callable[[int, Any], object]) -> Self: ...
+    @property
+    def resting(self) -> bool: ...
+    def stop(self) -> None: ...
+
+@disjoint_base
+class BaseIOStream:
+    error: BaseException | None
+    max_buffer_size: int
+    read_chunk_size: int
+    max_write_buffer_size: int | None
+    _total_write_index: int
+    def __init__(
+        self,
+        max_buffer_size: float | None = None,
+        read_chunk_size: float | None = None,
+        max_write_buffer_size: float | None = None,
+        *,
+        io_loop: IOLoop | None = None,
+    ) -> None: ...
+    @property
+    def io_loop(self) -> IOLoop: ...
+    @property
+    def _read_buffer_size(self) -> int: ...
+    @property
+    def _total_write_done_index(self) -> int: ...
+    @property
+    def _write_buffer(self) -> Any: ...
+    def close(self, exc_info: Any = False) -> None: ...
+    def closed(self) -> bool: ...
+    def close_fd(self) -> None: ...
+    def fileno(self) -> Any: ...
+    def get_fd_error(self) -> Exception | None: ...
+    def read_bytes(
+        self,
+        num_bytes: int,
+        partial: Any = False,
+        *more: Any,
+        callback: _Callback | None = None,
+        streaming_callback: _Callback | None = None,
+    ) -> Future[bytes]: ...
+    def read_from_fd(self, buf: bytearray | memoryview, /) -> int | None: ...
+    def read_into(
+        self,
+        buf: Any,
+        partial: Any = False,
+        *more: Any,
+        callback: _Callback | None = None,
+    ) -> Future[int]: ...
+    def read_until(
+        self,
+        delimiter: bytes,
+        max_bytes: Any = None,
+        *more: Any,
+        callback: _Callback | None = None,
+    ) -> Future[bytes]: ...
+    def read_until_close(
+        self,
+        callback: _Callback | None = None,
+        streaming_callback: _Callback | None = None,
+    ) -> Future[bytes]: ...
+    def read_until_regex(
+        self,
+        regex: Any,
+        max_bytes: Any = None,
+        *more: Any,
+        callback: _Callback | None = None,
+    ) -> Future[bytes]: ...
+    def reading(self) -> bool: ...
+    def set_close_callback(self, callback: _Callback | None, /) -> None: ...
+    def set_nodelay(self, value: bool, /) -> None: ...
+    def write(self, data: Any, callback: _Callback | None = None) -> Future[None]: ...
+    def write_to_fd(self, data: memoryview, /) -> int: ...
+    def writing(self) -> bool: ...
+
+class IOStream(BaseIOStream):
+    socket: Any
+    def __init__(
+        self,
+        socket: Any,
+        max_buffer_size: float | None = None,
+        read_chunk_size: float | None = None,
+        max_write_buffer_size: float | None = None,
+        *,
+        io_loop: IOLoop | None = None,
+    ) -> None: ...
+    def connect(
+        self,
+        address: Any,
+        server_hostname: Any = None,
+        *more: Any,
+        callback: _Callback | None = None,
+    ) -> Future[Self]: ...
+    def start_tls(
+        self,
+        server_side: bool,
+        ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+    ) -> Future[SSLIOStream]: ...
+    def _release_socket(self) -> Any: ...
+
+@disjoint_base
+class SSLIOStream(IOStream):
+    def __init__(
+        self,
+        socket: Any,
+        max_buffer_size: float | None = None,
+        read_chunk_size: float | None = None,
+        max_write_buffer_size: float | None = None,
+        *,
+        ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
+        io_loop: IOLoop | None = None,
+    ) -> None: ...
+    def wait_for_handshake(self, callback: _Callback | None = None) -> Future[Self]: ...
+
+class PipeIOStream(BaseIOStream):
+    def __init__(
+        self,
+        fd: int,
+        max_buffer_size: float | None = None,
+        read_chunk_size: float | None = None,
+        max_write_buffer_size: float | None = None,
+        *,
+        io_loop: IOLoop | None = None,
+    ) -> None: ...
+    @property
+    def fd(self) -> int: ...
+
+def stream_from_fd(
+    fd: int, max_buffer_size: float | None, read_chunk_size: float | None, /
+) -> IOStream: ...
+
 # ---- net: asyncio's transports ----
 
 @final

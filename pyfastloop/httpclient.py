@@ -32,16 +32,13 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pyfastloop import httputil
 from pyfastloop.concurrent import Future
 from pyfastloop.escape import native_str, utf8
 from pyfastloop.ioloop import IOLoop
 from pyfastloop.util import Configurable
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = [
     "AsyncHTTPClient",
@@ -135,7 +132,7 @@ class HTTPRequest:
         self,
         url: str,
         method: str = "GET",
-        headers: Mapping[str, str] | None = None,
+        headers: httputil.HTTPHeaders | dict[str, str] | None = None,
         body: bytes | str | None = None,
         auth_username: str | None = None,
         auth_password: str | None = None,
@@ -177,7 +174,7 @@ class HTTPRequest:
             dated = httputil.HTTPHeaders(headers or {})
             dated["If-Modified-Since"] = httputil.format_timestamp(if_modified_since)
             headers = dated
-        self._headers = httputil.HTTPHeaders() if headers is None else headers
+        self.headers = headers
         self._body = body if body is None else utf8(body)
         self.body_producer = body_producer
         self.auth_username = auth_username
@@ -217,7 +214,7 @@ class HTTPRequest:
         return self._headers
 
     @headers.setter
-    def headers(self, value: Mapping[str, str] | None) -> None:
+    def headers(self, value: httputil.HTTPHeaders | dict[str, str] | None) -> None:
         self._headers = httputil.HTTPHeaders() if value is None else value
 
     @property

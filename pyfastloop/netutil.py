@@ -488,8 +488,8 @@ def ssl_options_to_context(
         context.load_verify_locations(ssl_options["ca_certs"])
     if "ciphers" in ssl_options:
         context.set_ciphers(ssl_options["ciphers"])
-    # Compression before encryption tells lengths (CRIME); renegotiation costs the server
-    # far more than the client that asks for it.
+    # Compression before encryption tells lengths (CRIME); a renegotiation costs the
+    # server far more than the client that asks for it.
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     return context
 

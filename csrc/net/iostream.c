@@ -987,7 +987,7 @@ static PyMemberDef base_members[] = {
 static PyType_Slot base_slots[] = {
     {Py_tp_doc,
      (void *)PyDoc_STR("BaseIOStream(max_buffer_size=None, read_chunk_size=None, "
-                       "max_write_buffer_size=None)\n--\n\n"
+                       "max_write_buffer_size=None, *, io_loop=None)\n--\n\n"
                        "A stream whose subclass moves the bytes by read_from_fd, "
                        "write_to_fd, close_fd, fileno and get_fd_error.")},
     {Py_tp_new, stream_new},
@@ -1012,7 +1012,7 @@ static PyType_Slot iostream_slots[] = {
     {Py_tp_doc,
      (void *)PyDoc_STR(
          "IOStream(socket, max_buffer_size=None, read_chunk_size=None, "
-         "max_write_buffer_size=None)\n--\n\n"
+         "max_write_buffer_size=None, *, io_loop=None)\n--\n\n"
          "A stream over a socket, connected or to be connected by connect().")},
     {Py_tp_init, iostream_init},
     {Py_tp_traverse, fl_stream_traverse},
@@ -1033,7 +1033,7 @@ static PyType_Spec iostream_spec = {
 static PyType_Slot pipe_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR(
                     "PipeIOStream(fd, max_buffer_size=None, read_chunk_size=None, "
-                    "max_write_buffer_size=None)\n--\n\n"
+                    "max_write_buffer_size=None, *, io_loop=None)\n--\n\n"
                     "A stream over one end of a pipe or FIFO, given as a descriptor.")},
     {Py_tp_init, pipe_init},
     {Py_tp_traverse, fl_stream_traverse},

@@ -521,7 +521,7 @@ stream_from_fd(PyObject *module, PyObject *args)
 
 static PyMethodDef net_functions[] = {
     {"stream_from_fd", stream_from_fd, METH_VARARGS,
-     PyDoc_STR("stream_from_fd(fd, max_buffer_size, read_chunk_size)\n--\n\n"
+     PyDoc_STR("stream_from_fd(fd, max_buffer_size, read_chunk_size, /)\n--\n\n"
                "An IOStream on an accepted, non-blocking descriptor, which it takes "
                "over.")},
     {NULL, NULL, 0, NULL},

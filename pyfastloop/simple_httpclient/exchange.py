@@ -560,7 +560,7 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
             return
         self._redirects += 1
         self._redirect_seconds = time.monotonic() - self.start_time
-        self.request = _RequestProxy(new, proxy.defaults)  # type: ignore[assignment]
+        self.request = _RequestProxy(new, proxy.defaults)
         self._opened = None
         self._discarded = 0
         self._discarding = False
