@@ -347,6 +347,11 @@ FlFuture_SetException(PyObject *obj, PyObject *exc)
     exc = future_exception_instance(exc);
     if (exc == NULL)
         return -1;
+    /* A class of the user's was called: it may have finished this very future. */
+    if (future_must_be_pending(self) < 0) {
+        Py_DECREF(exc);
+        return -1;
+    }
     self->exception = exc;
     self->traceback = PyException_GetTraceback(exc);
     self->state = FL_FUTURE_FINISHED;
@@ -382,7 +387,7 @@ FlFuture_SetCurrentException(PyObject *obj)
     exc = PyErr_GetRaisedException();
     if (PyErr_GivenExceptionMatches(exc, self->st->CancelledError)) {
         Py_XSETREF(self->cancelled_error, exc);
-        return FlFuture_CancelSelf(self, NULL);
+        return FlFuture_CancelSelf(self, NULL) < 0 ? -1 : 0;
     }
     err = FlFuture_SetException(obj, exc);
     Py_DECREF(exc);
@@ -494,10 +499,9 @@ FlFuture_Traverse(PyObject *obj, visitproc visit, void *arg)
     return 0;
 }
 
-int
-FlFuture_Clear(PyObject *obj)
+void
+FlFuture_Reset(FlFuture *self)
 {
-    FlFuture *self = (FlFuture *)obj;
     FlWaiter *more = self->more;
     uint32_t n = self->more_len;
 
@@ -514,7 +518,13 @@ FlFuture_Clear(PyObject *obj)
     Py_CLEAR(self->cancel_message);
     Py_CLEAR(self->cancelled_error);
     Py_CLEAR(self->source_traceback);
-    Py_CLEAR(self->dict);
+}
+
+int
+FlFuture_Clear(PyObject *obj)
+{
+    FlFuture_Reset((FlFuture *)obj);
+    Py_CLEAR(((FlFuture *)obj)->dict);
     return 0;
 }
 
@@ -571,9 +581,11 @@ FlFuture_Dealloc(PyObject *obj)
             return;
     }
     PyObject_GC_UnTrack(obj);
-    if (self->weakrefs != NULL)
+    /* The result may be a future whose result is a future ...: no deeper than a few. */
+    Py_TRASHCAN_BEGIN(obj, FlFuture_Dealloc) if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs(obj);
     type->tp_clear(obj);
     type->tp_free(obj);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }

@@ -32,8 +32,10 @@ iter_send(PyObject *obj, PyObject *Py_UNUSED(value), PyObject **result)
     FlFuture *future = self->future;
 
     *result = NULL;
-    if (future == NULL)
-        return PYGEN_ERROR;
+    if (future == NULL) {
+        *result = Py_NewRef(Py_None);
+        return PYGEN_RETURN;
+    }
     if (future->state == FL_FUTURE_PENDING) {
         if (!future->blocking) {
             future->blocking = true;

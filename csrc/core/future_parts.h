@@ -42,6 +42,9 @@ PyObject *FlFuture_Iter(PyObject *self);
 int FlFuture_AddSubtype(PyObject *module, FlState *st, PyTypeObject **slot,
                         PyType_Spec *spec, PyObject *base);
 
+/* Lets go of everything but what programs put on the object. escapes */
+void FlFuture_Reset(FlFuture *self);
+
 /* What the types share. Dealloc and Clear of subtypes end in these. */
 int FlFuture_Traverse(PyObject *self, visitproc visit, void *arg);
 int FlFuture_Clear(PyObject *self);

@@ -62,7 +62,7 @@ future_init(PyObject *obj, PyObject *args, PyObject *kwargs)
     found = FlFuture_LoopArgument(st, loop);
     if (found == NULL && PyErr_Occurred())
         return -1;
-    FlFuture_Clear(obj);
+    FlFuture_Reset(self);
     self->state = FL_FUTURE_PENDING;
     self->log_traceback = self->blocking = false;
     FlFuture_Setup(self, st, found);
@@ -255,16 +255,19 @@ future_make_cancelled_error(PyObject *self, PyObject *Py_UNUSED(ignored))
 PyObject *
 FlFuture_StateText(FlFuture *self)
 {
-    switch (self->state) {
-    case FL_FUTURE_PENDING:
+    PyObject *what, *text;
+
+    if (self->state == FL_FUTURE_PENDING)
         return PyUnicode_FromString("pending");
-    case FL_FUTURE_CANCELLED:
+    if (self->state == FL_FUTURE_CANCELLED)
         return PyUnicode_FromString("cancelled");
-    default:
-        if (self->exception != NULL)
-            return PyUnicode_FromFormat("finished exception=%R", self->exception);
-        return PyUnicode_FromFormat("finished result=%R", self->result);
-    }
+    what = Py_XNewRef(self->exception ? self->exception : self->result);
+    if (what == NULL)
+        return PyUnicode_FromString("finished");
+    text = PyUnicode_FromFormat("finished %s=%R",
+                                self->exception ? "exception" : "result", what);
+    Py_DECREF(what);
+    return text;
 }
 
 static PyObject *
@@ -356,7 +359,11 @@ future_get_callbacks(PyObject *obj, void *Py_UNUSED(closure))
 
         if (w->obj == NULL || w->run != NULL)
             continue;
-        pair = PyTuple_Pack(2, w->obj, w->context);
+        PyObject *callback = Py_NewRef(w->obj), *context = Py_NewRef(w->context);
+
+        pair = PyTuple_Pack(2, callback, context);
+        Py_DECREF(callback);
+        Py_DECREF(context);
         if (pair == NULL || PyList_Append(list, pair) < 0)
             Py_CLEAR(list);
         Py_XDECREF(pair);

@@ -14,6 +14,20 @@
 
 static int gen_ring_step(FlLoop *loop, PyObject *obj);
 
+/* What was waited for belongs to another loop: the step crosses over to its own. */
+static int
+gen_cross_step(FlLoop *Py_UNUSED(loop), PyObject *obj)
+{
+    FlLoop *own = ((FlTask *)obj)->future.loop;
+
+    if (own == NULL || FlLoop_DeferThreadsafe(own, gen_ring_step, obj) == 0)
+        return 0;
+    if (!own->closed)
+        return -1;
+    PyErr_Clear(); /* nobody is left to be told */
+    return 0;
+}
+
 PyObject *
 FlGen_ResultOf(FlState *st, PyObject *future)
 {
@@ -31,8 +45,12 @@ gen_yielded_many(FlState *st, PyObject *obj, PyObject *owner)
     PyObject *keys = PyDict_Check(obj) ? PyDict_Keys(obj) : NULL;
     PyObject *futures = PyDict_Check(obj) ? PyDict_Values(obj) : PySequence_List(obj);
     PyObject *result = NULL;
-    bool points = false;
+    bool points = false, deep = false;
 
+    if (Py_EnterRecursiveCall(" while waiting for the lists in a list") != 0) {
+        deep = true;
+        goto done;
+    }
     if (futures == NULL || (PyDict_Check(obj) && keys == NULL))
         goto done;
     for (Py_ssize_t i = 0; !points && i < PyList_GET_SIZE(futures); i++) {
@@ -58,6 +76,8 @@ gen_yielded_many(FlState *st, PyObject *obj, PyObject *owner)
     }
     result = FlGen_Multi(st, futures, keys, NULL);
 done:
+    if (!deep)
+        Py_LeaveRecursiveCall();
     Py_XDECREF(keys);
     Py_XDECREF(futures);
     return result;
@@ -181,7 +201,13 @@ gen_wait(FlTask *self, PyObject *future, PyObject **value)
     if (future == st->moment) {
         err = FlLoop_Defer(self->future.loop, gen_ring_step, (PyObject *)self);
     } else if (FlFuture_Check(st, future)) {
-        err = FlFuture_AddWaiter(future, gen_ring_step, (PyObject *)self);
+        if (((FlFuture *)future)->loop == NULL)
+            ((FlFuture *)future)->loop = (FlLoop *)Py_NewRef(self->future.loop);
+        err = FlFuture_AddWaiter(future,
+                                 ((FlFuture *)future)->loop == self->future.loop
+                                     ? gen_ring_step
+                                     : gen_cross_step,
+                                 (PyObject *)self);
         if (err == 0)
             self->waiting = Py_NewRef(future);
     } else {
@@ -259,8 +285,11 @@ gen_ring_step(FlLoop *Py_UNUSED(loop), PyObject *obj)
     PyObject *waiting = self->waiting, *value;
     int err;
 
-    if (self->coro == NULL || self->stepping)
+    if (self->coro == NULL)
         return 0;
+    /* A future that calls back from inside add_done_callback. */
+    if (self->stepping)
+        return FlLoop_Defer(self->future.loop, gen_ring_step, obj);
     Py_INCREF(self);
     self->waiting = NULL;
     value =

@@ -104,7 +104,8 @@ multi_child(FlLoop *Py_UNUSED(loop), PyObject *obj)
 {
     FlMulti *self = (FlMulti *)obj;
 
-    return --self->pending == 0 ? multi_finish(self) : 0;
+    /* result NULL: the collector has taken it apart. */
+    return --self->pending == 0 && self->result != NULL ? multi_finish(self) : 0;
 }
 
 static PyObject *

@@ -80,6 +80,24 @@ static const char *const delay_names[] = {"delay", "callback"};
 static const char *const when_names[] = {"when", "callback"};
 static const char *const deadline_names[] = {"deadline", "callback"};
 
+/* Whether the loop around a guest was closed; keeps the current exception. */
+static bool
+ioloop_host_closed(FlLoop *loop)
+{
+    PyObject *exc, *closed;
+    bool yes;
+
+    if (loop->host == NULL)
+        return false;
+    exc = PyErr_GetRaisedException();
+    closed = PyObject_CallMethodNoArgs(loop->host, loop->st->str_is_closed);
+    yes = closed != NULL && PyObject_IsTrue(closed) > 0;
+    Py_XDECREF(closed);
+    PyErr_Clear();
+    PyErr_SetRaisedException(exc);
+    return yes;
+}
+
 static PyObject *
 ioloop_add_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                     PyObject *kw)
@@ -105,7 +123,7 @@ ioloop_add_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     Py_DECREF(handle);
     if (err == 0)
         Py_RETURN_NONE;
-    if (!loop->closed)
+    if (!loop->closed && !ioloop_host_closed(loop))
         return NULL;
     PyErr_Clear(); /* closed by another thread meanwhile */
     Py_RETURN_NONE;
@@ -385,9 +403,12 @@ ioloop_add_future(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObj
 
         if (future->loop == NULL)
             future->loop = (FlLoop *)Py_NewRef(loop);
-        err = FlFuture_AddWaiter(bound[0],
-                                 future->loop == loop ? FlHandle_Run : ioloop_cross,
-                                 (PyObject *)handle);
+        if (FlFuture_Done(bound[0]) && future->loop != loop)
+            err = FlLoop_DeferThreadsafe(loop, FlHandle_Run, (PyObject *)handle);
+        else
+            err = FlFuture_AddWaiter(bound[0],
+                                     future->loop == loop ? FlHandle_Run : ioloop_cross,
+                                     (PyObject *)handle);
     } else if (like > 0) {
         err = ioloop_on_done(st, bound[0], &ioloop_now_def, (PyObject *)handle);
     } else {

@@ -77,8 +77,17 @@ FlLoop_Defer(FlLoop *loop, fl_run_fn run, PyObject *obj)
         return -1;
     loop->ring[loop->ring_tail++ & loop->ring_mask] =
         (FlReady){.run = run, .obj = Py_XNewRef(obj)};
-    if (loop->host != NULL)
-        return FlLoop_GuestPump(loop);
+    if (loop->host != NULL && FlLoop_GuestPump(loop) < 0) {
+        /* The host was closed, say: what cannot run is not kept either. */
+        FlReady *last = &loop->ring[(loop->ring_tail - 1) & loop->ring_mask];
+
+        if (loop->ring_head != loop->ring_tail && last->run == run &&
+            last->obj == obj) {
+            loop->ring_tail--;
+            Py_XDECREF(obj);
+        }
+        return -1;
+    }
     return 0;
 }
 
@@ -161,8 +170,13 @@ FlLoop_Arm(FlLoop *loop, fl_loop_timer *timer, uint64_t when)
     }
     if (!armed)
         Py_XINCREF(timer->owner);
-    if (loop->host != NULL)
-        return FlLoop_GuestTimer(loop);
+    if (loop->host != NULL && FlLoop_GuestTimer(loop) < 0) {
+        PyObject *exc = PyErr_GetRaisedException();
+
+        FlLoop_Disarm(loop, timer);
+        PyErr_SetRaisedException(exc);
+        return -1;
+    }
     return 0;
 }
 

@@ -201,10 +201,12 @@ FlLoop_GuestDetach(FlLoop *loop)
 
     if (fd != NULL && loop->host_reading)
         res = PyObject_CallMethodOneArg(loop->host, loop->st->str_remove_reader, fd);
+    if (PyErr_Occurred())
+        PyErr_WriteUnraisable(loop->host);
     Py_XDECREF(fd);
     Py_XDECREF(res);
     loop->host_reading = false;
-    if (guest_drop_timer(loop) < 0 || PyErr_Occurred())
+    if (guest_drop_timer(loop) < 0)
         PyErr_WriteUnraisable(loop->host);
 }
 

@@ -330,9 +330,9 @@ task_drive(FlTask *self)
         how = FlTask_Throw(self->future.st, coro, exc, &result);
     else
         how = PyIter_Send(coro, Py_None, &result);
-    self->stepping = false;
     Py_DECREF(coro);
     err = how == PYGEN_NEXT ? task_wait(self, result) : task_end(self, result);
+    self->stepping = false;
     Py_XDECREF(result);
     return err;
 }
@@ -372,6 +372,9 @@ task_ring_step(FlLoop *Py_UNUSED(loop), PyObject *obj)
 
     if (FlFuture_Done(obj))
         return 0;
+    /* A future that calls back from inside add_done_callback. */
+    if (self->stepping)
+        return FlLoop_Defer(self->future.loop, task_ring_step, obj);
     Py_INCREF(self);
     self->waiting = NULL;
     if (self->coro != NULL)

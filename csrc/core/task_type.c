@@ -33,8 +33,12 @@ task_init(PyObject *obj, PyObject *args, PyObject *kwargs)
     Py_XDECREF(ok);
     if (is_coro == 0)
         PyErr_Format(PyExc_TypeError, "a coroutine was expected, got %R", coro);
-    if (is_coro <= 0 || self->coro != NULL)
+    if (is_coro <= 0)
         return -1;
+    if (self->coro != NULL || self->registered || FlFuture_Done(obj)) {
+        PyErr_SetString(PyExc_RuntimeError, "Task.__init__() was called before");
+        return -1;
+    }
     if (loop != NULL && loop != Py_None) {
         FlLoop *found = FlLoop_Of(st, loop);
 
@@ -182,20 +186,26 @@ task_repr(PyObject *obj)
                         : self->future.state == FL_FUTURE_PENDING   ? "pending"
                         : self->future.state == FL_FUTURE_CANCELLED ? "cancelled"
                                                                     : "finished";
-    PyObject *name, *what = NULL, *text = NULL;
+    PyObject *name, *what = NULL, *text = NULL, *coro, *waiting, *end;
     int nested = Py_ReprEnter(obj);
 
     if (nested != 0)
         return nested < 0 ? NULL : PyUnicode_FromString("<Task ...>");
     name = task_get_name(obj, NULL);
-    if (self->future.state == FL_FUTURE_FINISHED)
-        what = self->future.exception != NULL
-                   ? PyUnicode_FromFormat("exception=%R", self->future.exception)
-                   : PyUnicode_FromFormat("result=%R", self->future.result);
-    else if (self->waiting != NULL)
-        what = PyUnicode_FromFormat("coro=%S wait_for=%R", self->coro, self->waiting);
+    coro = Py_NewRef(self->coro ? self->coro : Py_None);
+    waiting = Py_XNewRef(self->waiting);
+    end = self->future.exception ? self->future.exception : self->future.result;
+    Py_XINCREF(end);
+    if (end != NULL)
+        what = PyUnicode_FromFormat(
+            "%s=%R", self->future.exception ? "exception" : "result", end);
+    else if (waiting != NULL)
+        what = PyUnicode_FromFormat("coro=%S wait_for=%R", coro, waiting);
     else
-        what = PyUnicode_FromFormat("coro=%S", self->coro ? self->coro : Py_None);
+        what = PyUnicode_FromFormat("coro=%S", coro);
+    Py_DECREF(coro);
+    Py_XDECREF(waiting);
+    Py_XDECREF(end);
     if (name != NULL && what != NULL)
         text = PyUnicode_FromFormat("<Task %s name=%R %U>", state, name, what);
     Py_XDECREF(name);
@@ -254,6 +264,7 @@ FlTask_Traverse(PyObject *obj, visitproc visit, void *arg)
     Py_VISIT(self->contexts);
     Py_VISIT(self->runner);
     Py_VISIT(self->throw_next);
+    Py_VISIT(self->name);
     return FlFuture_Traverse(obj, visit, arg);
 }
 

@@ -393,3 +393,61 @@ def test_cycles_through_a_future_are_collected(loop):
 def test_generic_alias():
     assert Future[int].__origin__ is Future
     assert _core.Task[int].__origin__ is _core.Task
+
+
+# ---- programs that do odd things in the middle of ours ----
+
+
+def test_attributes_set_before_init_stay(loop):
+    class Named(Future):
+        def __init__(self):
+            self.name = "before"
+            super().__init__(loop=loop)
+
+    assert Named().name == "before"
+
+
+def test_an_exception_class_that_finishes_the_future_itself(loop):
+    future = Future(loop=loop)
+
+    class Hasty(Exception):
+        def __init__(self):
+            future.set_result(1)
+
+    with pytest.raises(asyncio.InvalidStateError):
+        future.set_exception(Hasty)
+    assert future.result() == 1
+    assert future.exception() is None
+
+
+def test_repr_of_a_result_that_resets_the_future(loop):
+    future = Future(loop=loop)
+
+    class Reset:
+        def __repr__(self):
+            future.__init__(loop=loop)
+            gc.collect()
+            return "Reset"
+
+    future.set_result([Reset(), 1, [Reset()]])
+    assert repr(future) == "<Future finished result=[Reset, 1, [Reset]]>"
+    assert repr(future) == "<Future pending>"
+
+
+def test_an_iterator_of_a_future_ends_for_good(loop):
+    future = Future(loop=loop)
+    future.set_result(3)
+    iterator = future.__await__()
+    for expected in (3, None, None):
+        with pytest.raises(StopIteration) as caught:
+            iterator.send(None)
+        assert caught.value.value == expected
+
+
+def test_a_long_chain_of_results_can_be_dropped(loop):
+    future = Future(loop=loop)
+    for _ in range(100_000):
+        outer = Future(loop=loop)
+        outer.set_result(future)
+        future = outer
+    del future, outer

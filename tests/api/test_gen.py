@@ -10,6 +10,7 @@ import datetime
 import gc
 import inspect
 import sys
+import threading
 import traceback
 import weakref
 
@@ -753,3 +754,67 @@ def test_deep_recursion_of_done_coroutines():
 
     depth = sys.getrecursionlimit() // 10
     assert f(depth).result() == depth
+
+
+def test_lists_inside_themselves_are_refused(loop):
+    @gen.coroutine
+    def main():
+        endless = []
+        endless.append(endless)
+        with pytest.raises(RecursionError):
+            yield endless
+        around = {}
+        around[1] = around
+        with pytest.raises(RecursionError):
+            yield around
+
+    loop.run_sync(main)
+
+
+def test_a_future_of_another_loop_resumes_the_coroutine_on_its_own(loop):
+    """The step runs in the coroutine's thread, not in the one that set the result."""
+    made = concurrent.futures.Future()
+
+    def elsewhere():
+        async def make():
+            made.set_result((IOLoop.current(), Future()))
+
+        other = IOLoop(make_current=False)
+        other.add_callback(make)
+        other.start()
+        other.close()
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+
+    @gen.coroutine
+    def main():
+        other, future = made.result()
+        loop.call_later(0.01, other.add_callback, future.set_result, 7)
+        try:
+            value = yield future
+        finally:
+            other.add_callback(other.stop)
+        return value, threading.get_ident()
+
+    try:
+        assert loop.run_sync(main) == (7, threading.get_ident())
+    finally:
+        thread.join()
+
+
+def test_yielding_a_future_that_calls_back_at_once(loop):
+    class CallsAtOnce:
+        _asyncio_future_blocking = False
+
+        def add_done_callback(self, callback, context=None):
+            callback(self)
+
+        def result(self):
+            return 5
+
+    @gen.coroutine
+    def main():
+        return (yield CallsAtOnce())
+
+    assert loop.run_sync(main, timeout=10) == 5

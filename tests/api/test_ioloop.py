@@ -1028,3 +1028,30 @@ def test_stats_count(loop):
     after = loop.asyncio_loop.stats()
     assert after["callbacks"] >= before["callbacks"] + 11
     assert after["ticks"] > before["ticks"]
+
+
+def test_add_future_with_a_done_future_of_a_closed_loop(loop):
+    gone = aio.new_event_loop()
+    future = Future(loop=gone)
+    future.set_result(7)
+    gone.close()
+    seen = []
+
+    def done(future):
+        seen.append(future.result())
+        loop.stop()
+
+    loop.add_future(future, done)
+    loop.start()
+    assert seen == [7]
+
+
+def test_add_callback_after_the_loop_around_it_was_closed():
+    async def main():
+        return IOLoop.current()
+
+    loop = asyncio.run(main())
+    for _ in range(3):
+        loop.add_callback(print)
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.call_later(1, print)

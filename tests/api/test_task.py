@@ -12,6 +12,7 @@ import weakref
 import pytest
 
 from pyfastloop import _core, aio
+from pyfastloop.ioloop import IOLoop
 
 
 @pytest.fixture
@@ -393,3 +394,55 @@ def test_deep_chains_do_not_recurse(loop):
         return await task
 
     assert run(loop, main()) == sys.getrecursionlimit() * 2
+
+
+def test_init_comes_once():
+    async def main():
+        async def work():
+            await asyncio.sleep(0)
+
+        async def other():
+            raise AssertionError("never runs")
+
+        task = _core.Task(work())
+        for _ in range(2):
+            late = other()
+            with pytest.raises(RuntimeError, match="called before"):
+                task.__init__(late)
+            late.close()
+            await task
+
+    IOLoop().run_sync(main)
+
+
+class CallsAtOnce:
+    """A future of somebody else's that calls back from inside add_done_callback."""
+
+    _asyncio_future_blocking = False
+
+    def add_done_callback(self, callback, context=None):
+        callback(self)
+
+    def get_loop(self):
+        return asyncio.get_running_loop()
+
+    def done(self):
+        return True
+
+    def result(self):
+        return 5
+
+    def __await__(self):
+        self._asyncio_future_blocking = True
+        yield self
+        return self.result()
+
+
+def test_a_future_that_calls_back_at_once():
+    async def many():
+        return sum([await CallsAtOnce() for _ in range(20_000)])
+
+    async def main():
+        return await _core.Task(many())
+
+    assert IOLoop().run_sync(main) == 100_000
