@@ -128,6 +128,12 @@ leave_epoll(FlChannel *ch)
     Py_XDECREF(owner);
 }
 
+void
+FlChannel_Forget(FlChannel *ch)
+{
+    leave_epoll(ch);
+}
+
 /* ---- the tail ---- */
 
 static size_t
@@ -308,6 +314,14 @@ close_down(FlChannel *ch, PyObject *exc, bool close_fd)
     leave_epoll(ch);
     if (close_fd)
         ch->io->close(ch);
+    if (PyErr_Occurred()) { /* a fatal one, while closing: nobody here can raise it */
+        if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+            PyErr_Clear();
+            PyErr_SetInterrupt();
+        } else {
+            PyErr_WriteUnraisable(owner);
+        }
+    }
     ch->watch.fd = -1;
     fl_channel_drop_queue(ch);
     if (close_fd)
@@ -397,6 +411,15 @@ fl_channel_fail_raised(FlChannel *ch)
         return -1;
     }
     Py_XDECREF(exc);
+    return 0;
+}
+
+int
+fl_channel_drop_raised(void)
+{
+    if (PyErr_Occurred() && FlError_IsFatal())
+        return -1;
+    PyErr_Clear();
     return 0;
 }
 
@@ -546,8 +569,10 @@ receive(FlChannel *ch, bool *again, bool *dry)
     }
     if (shared != NULL)
         FlLoop_GiveBuffer(ch->loop, shared);
-    if (got > 0 || ch->closed)
+    if (got > 0)
         return err;
+    if (ch->closed)
+        return fl_channel_drop_raised();
     ch->unread = false;
     if (got == 0)
         return tell_eof(ch);
@@ -583,8 +608,8 @@ read_on(FlChannel *ch, bool *dry)
 }
 
 /* Nobody wants to read and the kernel says the connection is over: what it still has is
- * kept for later reads, then the channel closes. */
-static void
+ * kept for later reads, then the channel closes. 0 or -1. */
+static int
 give_up(FlChannel *ch)
 {
     ssize_t got;
@@ -598,24 +623,23 @@ give_up(FlChannel *ch)
         if (tail_len(ch) > 4 * FL_LOOP_BUFFER)
             break;
     if (ch->closed)
-        return;
+        return fl_channel_drop_raised();
     if (got > 0) {
         leave_epoll(ch); /* the next read registers again and goes on from here */
-        return;
+        return 0;
     }
-    if (got == FL_IO_RAISED) {
-        (void)fl_channel_fail_raised(ch);
-        return;
-    }
+    if (got == FL_IO_RAISED)
+        return fl_channel_fail_raised(ch);
     error = ch->io->error(ch);
     if (error == FL_IO_RAISED)
-        (void)fl_channel_fail_raised(ch);
-    else if (error > 0)
+        return fl_channel_fail_raised(ch);
+    if (error > 0)
         fl_channel_fail(ch, error);
     else if (got < 0 && got != -EAGAIN)
         fl_channel_fail(ch, (int)-got);
     else
         FlChannel_Close(ch, NULL);
+    return 0;
 }
 
 ssize_t
@@ -687,7 +711,7 @@ channel_ready(FlLoop *loop, fl_watch *watch, uint32_t events)
             err = fl_channel_send_queue(ch, true);
         /* dry: the writing end of a pipe whose reader has gone */
         if (err == 0 && !ch->closed && over && (dry || !ch->want_read))
-            give_up(ch);
+            err = give_up(ch);
         if (err == 0 && !ch->closed)
             if (fl_channel_settle(ch, !readable || wanted) < 0)
                 err = fl_channel_fail_raised(ch);

@@ -292,6 +292,9 @@ void FlChannel_Abort(FlChannel *ch);
 /* Ends the sending side once the queue is empty. 0 or -1. */
 int FlChannel_Shutdown(FlChannel *ch);
 
+/* Takes the descriptor from epoll, because somebody is about to close it. escapes */
+void FlChannel_Forget(FlChannel *ch);
+
 /* A connect was begun on the descriptor: waits until it can be written, then
  * `connected` or close. 0 or -1. */
 int FlChannel_AwaitConnect(FlChannel *ch);

@@ -31,6 +31,10 @@ void fl_channel_fail(FlChannel *ch, int error);
  * escapes */
 int fl_channel_fail_raised(FlChannel *ch);
 
+/* An op of a channel that was closed from inside it raised (if it did): the reason for
+ * the close stands. 0, or -1 for a fatal exception, which stays set. */
+int fl_channel_drop_raised(void);
+
 /* Sends what is queued, as far as the kernel takes it, and ends what waited for that.
  * Tells the owner and the consumer when `tell`. 0 or -1 (fatal). escapes */
 int fl_channel_send_queue(FlChannel *ch, bool tell);

@@ -266,7 +266,7 @@ fl_channel_send_queue(FlChannel *ch, bool tell)
         ssize_t sent = file ? send_file(ch, &offered) : send_chunks(ch, &offered);
 
         if (ch->closed)
-            break;
+            return fl_channel_drop_raised();
         if (sent == -EAGAIN || sent == -EWOULDBLOCK)
             break;
         if (sent == FL_IO_RAISED)
@@ -375,8 +375,7 @@ FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n)
         }
         sent = used == 0 || ch->watch.fd < 0 ? -EAGAIN : ch->io->send(ch, iov, used);
         if (ch->closed) {
-            if (sent == FL_IO_RAISED)
-                PyErr_Clear(); /* it was closed from inside: that reason stands */
+            err = fl_channel_drop_raised();
             goto done;
         }
         if (sent == FL_IO_RAISED) {
@@ -398,6 +397,12 @@ FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n)
 
         skip -= k;
         err = enqueue(ch, chunks[i].owner, chunks[i].p + k, chunks[i].n - k);
+    }
+    if (err < 0) { /* half of it is on its way: nothing may follow that */
+        PyObject *exc = PyErr_GetRaisedException();
+
+        FlChannel_Close(ch, exc);
+        PyErr_SetRaisedException(exc);
     }
     if (err == 0 && ch->queue_len > 0 && !ch->closed)
         err = queued(ch);

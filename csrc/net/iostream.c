@@ -76,7 +76,7 @@ void
 fl_stream_signal_closed(FlIOStream *s)
 {
     PyObject *pending = PyErr_GetRaisedException();
-    PyObject *handle = s->close_handle;
+    PyObject *handle;
 
     Py_INCREF(s);
     if (s->read_kind == FL_READ_CLOSE && clean_end(s))
@@ -100,6 +100,7 @@ fl_stream_signal_closed(FlIOStream *s)
     if (fl_ssl_check(s))
         fl_ssl_signal_closed(s);
     fl_stream_fail_future(s, &s->connect_future);
+    handle = s->close_handle;
     s->close_handle = NULL;
     if (handle != NULL && FlLoop_Defer(s->channel.loop, FlHandle_Run, handle) < 0)
         PyErr_Clear(); /* the loop is closed: nothing runs any more */

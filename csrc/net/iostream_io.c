@@ -282,6 +282,7 @@ fl_stream_close_fd(PyObject *self, PyObject *unused)
         return done;
     }
     if (s->channel.watch.fd >= 0) {
+        FlChannel_Forget(&s->channel);
         (void)fl_close(s->channel.watch.fd);
         s->channel.watch.fd = -1;
     }

@@ -42,7 +42,10 @@ sink_reserve(FlIOStream *s, size_t n, size_t most)
         s->sink = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)target);
         return s->sink == NULL ? -1 : 0;
     }
-    return _PyBytes_Resize(&s->sink, (Py_ssize_t)target);
+    if (_PyBytes_Resize(&s->sink, (Py_ssize_t)target) == 0)
+        return 0;
+    s->sink_len = 0; /* the bytes are gone, the stream will go with them */
+    return -1;
 }
 
 static int
@@ -76,20 +79,23 @@ sink_take(FlIOStream *s)
 static void
 forget_read(FlIOStream *s)
 {
+    Py_buffer *into = s->into;
+    PyObject *sink = s->sink, *arg = s->read_arg, *streaming = s->streaming;
+
+    /* Letting go of them may call back and start the next read: forget first. */
     s->read_kind = FL_READ_NONE;
     s->read_partial = false;
     s->read_scanned = 0;
     s->sink_len = 0;
-    if (s->into != NULL) {
-        Py_buffer *into = s->into;
-
-        s->into = NULL;
+    s->into = NULL;
+    s->sink = s->read_arg = s->streaming = NULL;
+    if (into != NULL) {
         PyBuffer_Release(into);
         free(into);
     }
-    Py_CLEAR(s->sink);
-    Py_CLEAR(s->read_arg);
-    Py_CLEAR(s->streaming);
+    Py_XDECREF(sink);
+    Py_XDECREF(arg);
+    Py_XDECREF(streaming);
 }
 
 int
@@ -211,12 +217,37 @@ try_until(FlIOStream *s, const char *p, size_t n, size_t *took, PyObject **resul
     return *result == NULL ? -1 : 1;
 }
 
+/* Where the first match of the pattern in bytes ends: 1, 0 for no match, -1. escapes */
+static int
+find_match(FlState *st, PyObject *pattern, PyObject *bytes, Py_ssize_t *at)
+{
+    PyObject *match = PyObject_CallMethodOneArg(pattern, st->str_search, bytes), *end;
+
+    if (match == NULL || match == Py_None) {
+        Py_XDECREF(match);
+        return match == NULL ? -1 : 0;
+    }
+    end = PyObject_CallMethod(match, "end", NULL);
+    Py_DECREF(match);
+    if (end == NULL)
+        return -1;
+    *at = PyLong_AsSsize_t(end);
+    Py_DECREF(end);
+    if (*at < 0 && PyErr_Occurred())
+        return -1;
+    if (*at >= 0 && *at <= PyBytes_GET_SIZE(bytes))
+        return 1;
+    PyErr_SetString(PyExc_ValueError, "the pattern's match ends outside the data");
+    return -1;
+}
+
 static int
 try_regex(FlIOStream *s, const char *p, size_t n, size_t *took, PyObject **result)
 {
-    PyObject *bytes, *match, *end;
+    PyObject *bytes, *pattern;
     size_t limit = s->read_max < 0 ? (size_t)-1 : (size_t)s->read_max;
-    Py_ssize_t at;
+    Py_ssize_t at = 0;
+    int found;
 
     if (n == 0)
         return 0;
@@ -224,31 +255,22 @@ try_regex(FlIOStream *s, const char *p, size_t n, size_t *took, PyObject **resul
     bytes = PyBytes_FromStringAndSize(p, (Py_ssize_t)n);
     if (bytes == NULL)
         return -1;
-    match = PyObject_CallMethodOneArg(s->read_arg, s->st->str_search, bytes);
+    pattern = Py_NewRef(s->read_arg);
+    found = find_match(s->st, pattern, bytes, &at);
+    if (found >= 0 && (s->read_kind != FL_READ_REGEX || s->read_arg != pattern)) {
+        found = 0; /* it gave this very read up */
+    } else if (found == 0 && n > limit) {
+        found = unsatisfiable(s, "regex");
+    } else if (found > 0 && (size_t)at > limit) {
+        found = unsatisfiable(s, "regex");
+    } else if (found > 0) {
+        *took = (size_t)at;
+        *result = PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes), at);
+        found = *result == NULL ? -1 : 1;
+    }
     Py_DECREF(bytes);
-    if (match == NULL)
-        return -1;
-    if (match == Py_None) {
-        Py_DECREF(match);
-        return n > limit ? unsatisfiable(s, "regex") : 0;
-    }
-    end = PyObject_CallMethod(match, "end", NULL);
-    Py_DECREF(match);
-    if (end == NULL)
-        return -1;
-    at = PyLong_AsSsize_t(end);
-    Py_DECREF(end);
-    if (at < 0 && PyErr_Occurred())
-        return -1;
-    if (at < 0 || (size_t)at > n) {
-        PyErr_SetString(PyExc_ValueError, "the pattern's match ends outside the data");
-        return -1;
-    }
-    *took = (size_t)at;
-    if (*took > limit)
-        return unsatisfiable(s, "regex");
-    *result = PyBytes_FromStringAndSize(p, at);
-    return *result == NULL ? -1 : 1;
+    Py_DECREF(pattern);
+    return found;
 }
 
 static int
@@ -622,12 +644,17 @@ fl_stream_read_into(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     bool partial;
 
     if (fl_stream_parse(&call, "read_into", names, args, nargs, kwnames) < 0 ||
-        option_bool(call.option, &partial) < 0 || may_read(s) < 0)
+        option_bool(call.option, &partial) < 0)
         return NULL;
     into = malloc(sizeof *into);
     if (into == NULL)
         return PyErr_NoMemory();
     if (PyObject_GetBuffer(call.arg, into, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS) < 0) {
+        free(into);
+        return NULL;
+    }
+    if (may_read(s) < 0) {
+        PyBuffer_Release(into);
         free(into);
         return NULL;
     }

@@ -274,6 +274,8 @@ fl_ssl_connected(FlIOStream *s)
         Py_XSETREF(s->socket, sock);
         if (begin_handshake(tls) == 0)
             return;
+    } else {
+        Py_XDECREF(sock);
     }
     if (PyErr_Occurred()) {
         PyObject *exc;

@@ -964,3 +964,94 @@ def test_streams_work_inside_a_foreign_loop() -> None:
             await b.read_until(b"\n")
 
     asyncio.run(asyncio.wait_for(main(), 60))
+
+
+# ---- programs that do odd things in the middle of ours ----
+
+
+@on_loop
+async def test_close_fd_by_hand_leaves_nothing_registered() -> None:
+    r, w = os.pipe()
+    stream = PipeIOStream(r)
+    reading = stream.read_bytes(10)
+    stream.close_fd()
+    stream.close()
+    with pytest.raises(StreamClosedError):
+        await reading
+    del stream, reading
+    again, other = os.pipe()  # the same number
+    assert again == r
+    stream = PipeIOStream(again)
+    os.write(other, b"hello")
+    assert await stream.read_bytes(5) == b"hello"
+    stream.close()
+    os.close(w)
+    os.close(other)
+
+
+@on_loop
+async def test_a_pattern_that_gives_its_own_read_up() -> None:
+    a, b = pair()
+    reads: list[Any] = []
+
+    class Impatient:
+        def search(self, data: bytes) -> Any:
+            reads[0].cancel()
+            reads.append(b.read_bytes(3))
+            return re.search(b"c", data)
+
+    reads.append(b.read_until_regex(Impatient()))  # type: ignore[arg-type]
+    a.write(b"abcdef")
+    await turns()
+    assert reads[0].cancelled()
+    a.write(b"ghi")
+    assert await reads[1] == b"abc"
+    assert await b.read_bytes(6) == b"defghi"
+
+
+class Interfering(BaseIOStream):
+    """Closes itself in the methods that move the bytes."""
+
+    def __init__(self, sock: socket.socket, where: str) -> None:
+        self.sock = sock
+        self.where = where
+        sock.setblocking(False)
+        super().__init__()
+
+    def _interfere(self, where: str) -> None:
+        if where == self.where:
+            self.close()
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def close_fd(self) -> None:
+        self.sock.close()
+
+    def read_from_fd(self, buf: Any) -> int | None:
+        self._interfere("read")
+        try:
+            return self.sock.recv_into(buf)  # a bad descriptor once it was closed
+        except BlockingIOError:
+            return None
+
+    def write_to_fd(self, data: memoryview) -> int:
+        self._interfere("write")
+        return self.sock.send(data)
+
+
+@pytest.mark.parametrize("where", ["read", "write"])
+@on_loop
+async def test_a_subclass_that_closes_while_it_moves_bytes(where: str) -> None:
+    mine, peer = socket.socketpair()
+    stream = Interfering(mine, where)
+    reading = stream.read_bytes(5)
+    peer.send(b"hello")
+    if where == "write":
+        with pytest.raises(StreamClosedError):
+            await stream.write(b"x")
+    with pytest.raises(StreamClosedError):
+        await reading
+    assert stream.closed()
+    peer.close()
+    await turns()
