@@ -228,6 +228,10 @@ FlLoop_Watch(FlLoop *loop, fl_watch *watch, uint32_t events)
     if (FlLoop_CheckOpen(loop) < 0 || watch_forked(loop) < 0)
         return -1;
     err = fl_poller_add(&loop->poller, watch, events);
+    if (err == -EEXIST && fl_poller_find(&loop->poller, watch->fd)->idle) {
+        FlLoop_Unwatch(loop, fl_poller_find(&loop->poller, watch->fd));
+        err = fl_poller_add(&loop->poller, watch, events);
+    }
     if (err < 0)
         return watch_failed(watch, err);
     Py_XINCREF((PyObject *)watch->owner);

@@ -44,7 +44,10 @@
     X(ReadPipeTransport) \
     X(WritePipeTransport) \
     X(Acceptor)         \
-    X(TransportMethods)
+    X(TransportMethods) \
+    X(SockWatch)        \
+    X(SockCall)         \
+    X(SockMethods)
 
 #define FL_HTTP_TYPES(X)     \
     X(HTTPHeaders)           \
@@ -237,6 +240,7 @@
  * import), fetched by FlState_Lazy on first use. */
 #define FL_LAZY(X)           \
     X(Socket)                \
+    X(SSLSocket)             \
     X(TransportSocket)       \
     X(HTTPInputError)        \
     X(HTTPOutputError)       \

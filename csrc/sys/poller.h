@@ -11,6 +11,7 @@
 #ifndef FL_SYS_POLLER_H
 #define FL_SYS_POLLER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
@@ -29,6 +30,8 @@ struct fl_watch {
     fl_ready_fn ready;   /* set before adding */
     void *owner; /* what the loop keeps alive while registered; may be NULL; sys never
                     looks at it */
+    bool idle;   /* kept registered though nobody waits: whoever wants the descriptor
+                    takes its place */
 };
 
 typedef struct fl_poller {

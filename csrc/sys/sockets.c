@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <unistd.h>
 
 ssize_t
@@ -41,6 +42,38 @@ fl_socket_sendv(int fd, const struct iovec *iov, int n)
     struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
     for (;;) {
         ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent >= 0)
+            return sent;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+ssize_t
+fl_socket_recvfrom(int fd, void *buf, size_t n, fl_address *peer)
+{
+    for (;;) {
+        peer->len = sizeof peer->addr;
+        ssize_t got = recvfrom(fd, buf, n, MSG_DONTWAIT, (struct sockaddr *)&peer->addr,
+                               &peer->len);
+        if (got >= 0) {
+            if (peer->len > sizeof peer->addr)
+                peer->len = sizeof peer->addr;
+            return got;
+        }
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+ssize_t
+fl_socket_sendto(int fd, const void *buf, size_t n, const fl_address *to)
+{
+    const struct sockaddr *addr = to == NULL ? NULL : (const struct sockaddr *)&to->addr;
+
+    for (;;) {
+        ssize_t sent = sendto(fd, buf, n, MSG_DONTWAIT | MSG_NOSIGNAL, addr,
+                              to == NULL ? 0 : to->len);
         if (sent >= 0)
             return sent;
         if (errno != EINTR)
@@ -176,6 +209,29 @@ fl_address_text(const fl_address *address, char text[FL_ADDRESS_TEXT])
     if (inet_ntop(family, bytes, text, FL_ADDRESS_TEXT) == NULL)
         text[0] = '\0';
     return text;
+}
+
+bool
+fl_address_parse(int family, const char *host, uint16_t port, uint32_t flow,
+                 uint32_t scope, fl_address *address)
+{
+    memset(address, 0, sizeof *address);
+    if (family == AF_INET) {
+        struct sockaddr_in *in = (struct sockaddr_in *)&address->addr;
+
+        in->sin_family = AF_INET;
+        in->sin_port = htons(port);
+        address->len = sizeof *in;
+        return inet_pton(AF_INET, host, &in->sin_addr) == 1;
+    }
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&address->addr;
+
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(port);
+    in6->sin6_flowinfo = htonl(flow);
+    in6->sin6_scope_id = scope;
+    address->len = sizeof *in6;
+    return inet_pton(AF_INET6, host, &in6->sin6_addr) == 1;
 }
 
 int

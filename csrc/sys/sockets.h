@@ -30,6 +30,11 @@ ssize_t fl_socket_recv(int fd, void *buf, size_t n);
 ssize_t fl_socket_send(int fd, const void *buf, size_t n);
 ssize_t fl_socket_sendv(int fd, const struct iovec *iov, int n);
 
+/* Datagrams: bytes received and who sent them (peer->len 0: nobody said); bytes sent, to
+ * `to` or (NULL) the connected peer. */
+ssize_t fl_socket_recvfrom(int fd, void *buf, size_t n, fl_address *peer);
+ssize_t fl_socket_sendto(int fd, const void *buf, size_t n, const fl_address *to);
+
 /* The same three for what is no socket: pipes, FIFOs, terminals. */
 ssize_t fl_pipe_read(int fd, void *buf, size_t n);
 ssize_t fl_pipe_write(int fd, const void *buf, size_t n);
@@ -57,6 +62,11 @@ int fl_socket_peer(int fd, fl_address *peer);
 /* An IPv4 or IPv6 address as text, without port and scope; text. */
 enum { FL_ADDRESS_TEXT = 64 };
 const char *fl_address_text(const fl_address *address, char text[FL_ADDRESS_TEXT]);
+
+/* The address of a numeric host: family AF_INET or AF_INET6 (flow and scope for the
+ * latter). Whether it could be read. */
+bool fl_address_parse(int family, const char *host, uint16_t port, uint32_t flow,
+                      uint32_t scope, fl_address *address);
 
 /* Closes fd. EINTR counts as closed, as Linux has it. 0 or -errno. */
 int fl_close(int fd);
