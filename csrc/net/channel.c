@@ -617,7 +617,7 @@ give_up(FlChannel *ch)
 
     if (ch->ops != NULL && ch->ops->patient && !ch->want_read && ch->queue_len == 0) {
         leave_epoll(ch);
-        return;
+        return 0;
     }
     while ((got = FlChannel_ReadMore(ch, FL_LOOP_BUFFER)) > 0)
         if (tail_len(ch) > 4 * FL_LOOP_BUFFER)
