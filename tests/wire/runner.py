@@ -1,6 +1,6 @@
 """Runs the cases of this folder: bytes in, outcome out.
 
-A case is a heading, a fenced block and a line:
+A case is a heading that names the section it comes from, a fenced block and a line:
 
     ### Title (RFC section)
     ```
@@ -78,6 +78,8 @@ def cases() -> list[Case]:
         if len(blocks) != text.count("\n### "):
             raise ValueError(f"{path.name}: a case is not complete")
         for match in blocks:
+            if re.search(r"\(RFC \d+ section [0-9A-Z.]+\b", match["title"]) is None:
+                raise ValueError(f"{path.name}: {match['title']}: names no RFC section")
             outcome, _, seen = match["outcome"].partition(": ")
             *statuses, end = outcome.split()
             if end not in ("next", "close"):
@@ -114,7 +116,7 @@ class Recorder(HTTPServerConnectionDelegate):
         connection.write_headers(
             ResponseStartLine("HTTP/1.1", 200, "OK"),
             HTTPHeaders({"Content-Length": "2"}),
-            b"ok",
+            b"" if request.method == "HEAD" else b"ok",
         )
         connection.finish()
 
