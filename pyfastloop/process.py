@@ -18,7 +18,7 @@ from collections.abc import Callable
 from subprocess import CalledProcessError
 from typing import Any, ClassVar
 
-from pyfastloop import ioloop
+from pyfastloop import ioloop, stack_context
 from pyfastloop.concurrent import (
     Future,
     future_set_exception_unless_cancelled,
@@ -166,7 +166,7 @@ class Subprocess:
         As in Popen a negative code is the signal that ended it. There is one callback:
         a second call, `wait_for_exit` included, takes the place of the first.
         """
-        self._exit_callback = callback
+        self._exit_callback = stack_context.wrap(callback)
         if self.returncode is not None or self.proc.poll() is not None:
             self.io_loop.add_callback(self._ended)
         elif self._pidfd is None:

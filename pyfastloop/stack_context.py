@@ -9,8 +9,10 @@ these callbacks raise, however deep:
         stream.read_until(b"\\n", callback=on_line)     # errors of on_line reach report
 
 Unlike Tornado's, which kept a thread-local list, the contexts are carried by
-contextvars: every callback of a loop has them from where it was scheduled, and `wrap`
-is only needed for callbacks that reach the loop some other way.
+contextvars: every callback of a loop has them from where it was scheduled. A callback
+of an IOLoop is wrapped when it is given; for every other (`Future.add_done_callback`,
+asyncio's ``call_soon``, streams) the C core asks the exception handlers before it logs
+an exception. `wrap` is only needed for what reaches the loop some other way.
 """
 
 from __future__ import annotations
@@ -157,6 +159,15 @@ class NullContext:
         _contexts.reset(self._token)
 
 
+def _after(
+    raised: BaseException, handled: BaseException | None
+) -> BaseException:
+    """What a handler raised, chained to what it was handling."""
+    if raised.__context__ is None and raised is not handled:
+        raised.__context__ = handled
+    return raised
+
+
 def _run_in(contexts: _Contexts, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Call `fn` inside contexts that were captured earlier."""
     active = tuple(context for context in contexts if context.active)
@@ -182,20 +193,43 @@ def _run_in(contexts: _Contexts, fn: Callable[..., Any], args: Any, kwargs: Any)
                 continue
             _contexts.set(active[: active.index(context)])
             try:
-                triple: Any = (None, None, None)
-                if error is not None:
-                    triple = (type(error), error, error.__traceback__)
-                if context.exit(*triple):
+                tb = error.__traceback__ if error is not None else None
+                if context.exit(type(error) if error else None, error, tb):
                     error = None
             except BaseException as exc:
-                error = exc
+                error = _after(exc, error)
         if error is not None:
             raise error
         return result
     finally:
-        error = None
+        error = tb = None  # whose frames hold this one
         with contextlib.suppress(ValueError):
             _contexts.reset(token)
+
+
+def _settle(contexts: _Contexts, error: BaseException) -> BaseException | None:
+    """What is left of a callback's exception once the handlers of `contexts` saw it.
+
+    The C core asks this where it would log the exception of a callback that was not
+    wrapped: one of `Future.add_done_callback`, of asyncio's ``call_soon``, of a stream.
+    """
+    left: BaseException | None = error
+    token = _contexts.set(contexts)
+    try:
+        for depth in range(len(contexts) - 1, -1, -1):
+            context = contexts[depth]
+            if not (context.active and isinstance(context, ExceptionStackContext)):
+                continue
+            _contexts.set(contexts[:depth])
+            try:
+                if context.exit(type(left), left, error.__traceback__):
+                    return None
+            except Exception as raised:
+                left = error = _after(raised, error)
+        return left
+    finally:
+        _contexts.reset(token)
+        del error, left  # a traceback may hold this frame
 
 
 def wrap(fn: Any) -> Any:
@@ -229,5 +263,8 @@ def run_with_stack_context(context: StackContext, func: Callable[[], Any]) -> An
 
 
 _core.set_hooks(
-    stack_contexts=_contexts, wrap=wrap, inconsistent=StackContextInconsistentError
+    stack_contexts=_contexts,
+    settle=_settle,
+    wrap=wrap,
+    inconsistent=StackContextInconsistentError,
 )

@@ -15,6 +15,7 @@
 
 #include "core/future_parts.h"
 #include "core/handle.h"
+#include "core/stack.h"
 
 /* ---- the loop of a future ---- */
 
@@ -145,13 +146,17 @@ future_schedule(FlFuture *self, FlWaiter *w)
         return FlLoop_Defer(loop, w->run, w->obj);
     if (loop->host == NULL)
         return FlLoop_CallSoon(loop, w->obj, &arg, 1, w->context);
-    PyObject *args[] = {NULL, loop->host, w->obj, arg, w->context};
+    /* The host does not ask the stack contexts about an exception: they go along. */
+    PyObject *callback = FlStack_WrapIn(self->st, w->obj, w->context);
+    PyObject *args[] = {NULL, loop->host, callback, arg, w->context};
     PyObject *names = PyTuple_Pack(1, self->st->str_context);
-    if (names == NULL)
-        return -1;
-    res = PyObject_VectorcallMethod(self->st->str_call_soon, args + 1,
-                                    3 | PY_VECTORCALL_ARGUMENTS_OFFSET, names);
-    Py_DECREF(names);
+
+    res = callback == NULL || names == NULL
+              ? NULL
+              : PyObject_VectorcallMethod(self->st->str_call_soon, args + 1,
+                                          3 | PY_VECTORCALL_ARGUMENTS_OFFSET, names);
+    Py_XDECREF(callback);
+    Py_XDECREF(names);
     Py_XDECREF(res);
     return res == NULL ? -1 : 0;
 }

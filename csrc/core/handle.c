@@ -10,6 +10,7 @@
 #include "core/handle.h"
 
 #include "core/future.h"
+#include "core/stack.h"
 #include "core/task.h"
 
 /* A callback that takes longer than loop.slow_callback_duration is reported in debug
@@ -141,7 +142,8 @@ FlTimerHandle_New(FlLoop *loop, PyObject *callback, PyObject *const *args,
     return self;
 }
 
-/* An IOLoop's callback may return something to wait for; its errors are logged. */
+/* An IOLoop's callback may return something to wait for; its errors are logged. The
+ * callback's context is entered. */
 static int
 handle_await(FlHandle *self, PyObject *value)
 {
@@ -214,13 +216,15 @@ FlHandle_Run(FlLoop *loop, PyObject *obj)
                 (size_t)self->nargs | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         else
             res = PyObject_CallObject(self->callback, self->more);
+        if (res != NULL && res != Py_None && self->kind == FL_HANDLE_IOLOOP &&
+            handle_await(self, res) < 0)
+            Py_CLEAR(res);
+        if (res == NULL && FlStack_Settle(loop->st, self->callback, NULL) > 0)
+            res = Py_NewRef(Py_None);
         if (PyContext_Exit(context) < 0)
             Py_CLEAR(res);
     }
     if (res == NULL)
-        err = handle_failed(self);
-    else if (res != Py_None && self->kind == FL_HANDLE_IOLOOP &&
-             handle_await(self, res) < 0)
         err = handle_failed(self);
     Py_XDECREF(res);
     if (started != 0 && err == 0)

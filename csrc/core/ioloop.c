@@ -129,6 +129,28 @@ ioloop_add_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     Py_RETURN_NONE;
 }
 
+/* What it starts belongs to none of the stack contexts that are open here. */
+static PyObject *
+ioloop_spawn_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kw)
+{
+    PyObject *context, *res;
+
+    if (FlStack_Leave(((FlIOLoop *)self)->st, &context) < 0)
+        return NULL;
+    if (context == NULL)
+        return ioloop_add_callback(self, args, nargs, kw);
+    if (PyContext_Enter(context) < 0) {
+        Py_DECREF(context);
+        return NULL;
+    }
+    res = ioloop_add_callback(self, args, nargs, kw);
+    if (PyContext_Exit(context) < 0)
+        Py_CLEAR(res);
+    Py_DECREF(context);
+    return res;
+}
+
 /* when: monotonic seconds; args: callback and its arguments. */
 static PyObject *
 ioloop_timer(FlLoop *loop, double when, PyObject *const *args, Py_ssize_t nargs,
@@ -277,11 +299,11 @@ ioloop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
 
 /* ---- futures ---- */
 
-/* (future, callable): logs what the future ends with. */
+/* (future, callable, stack contexts, loop): logs what the future ends with. */
 static int
-ioloop_log_outcome(FlLoop *loop, PyObject *pair)
+ioloop_log_outcome(FlLoop *loop, PyObject *outcome)
 {
-    PyObject *future = PyTuple_GET_ITEM(pair, 0);
+    PyObject *future = PyTuple_GET_ITEM(outcome, 0);
     PyObject *value = FlGen_ResultOf(loop->st, future);
 
     if (value == NULL) {
@@ -289,18 +311,18 @@ ioloop_log_outcome(FlLoop *loop, PyObject *pair)
             return -1;
         if (PyErr_ExceptionMatches(loop->st->CancelledError))
             PyErr_Clear();
-        else
+        else if (!FlStack_Settle(loop->st, NULL, PyTuple_GET_ITEM(outcome, 2)))
             FlLoop_LogException(loop, "Exception in callback",
-                                PyTuple_GET_ITEM(pair, 1));
+                                PyTuple_GET_ITEM(outcome, 1));
     }
     Py_XDECREF(value);
     return PyErr_Occurred() ? -1 : 0;
 }
 
 static PyObject *
-ioloop_outcome_callback(PyObject *triple, PyObject *Py_UNUSED(future))
+ioloop_outcome_callback(PyObject *outcome, PyObject *Py_UNUSED(future))
 {
-    if (ioloop_log_outcome((FlLoop *)PyTuple_GET_ITEM(triple, 2), triple) < 0)
+    if (ioloop_log_outcome((FlLoop *)PyTuple_GET_ITEM(outcome, 3), outcome) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -325,16 +347,20 @@ ioloop_on_done(FlState *st, PyObject *future, PyMethodDef *def, PyObject *self)
 int
 FlLoop_LogWhenDone(FlLoop *loop, PyObject *future, PyObject *callable)
 {
-    PyObject *triple = PyTuple_Pack(3, future, callable ? callable : Py_None, loop);
+    PyObject *contexts = FlStack_Get(loop->st);
+    PyObject *outcome =
+        PyTuple_Pack(4, future, callable ? callable : Py_None,
+                     contexts ? contexts : loop->st->empty_tuple, loop);
     int err;
 
-    if (triple == NULL)
+    Py_XDECREF(contexts);
+    if (outcome == NULL)
         return -1;
     if (FlFuture_Check(loop->st, future))
-        err = FlFuture_AddWaiter(future, ioloop_log_outcome, triple);
+        err = FlFuture_AddWaiter(future, ioloop_log_outcome, outcome);
     else
-        err = ioloop_on_done(loop->st, future, &ioloop_outcome_def, triple);
-    Py_DECREF(triple);
+        err = ioloop_on_done(loop->st, future, &ioloop_outcome_def, outcome);
+    Py_DECREF(outcome);
     return err;
 }
 
@@ -594,9 +620,9 @@ static PyMethodDef ioloop_methods[] = {
     FL_FAST("add_callback", ioloop_add_callback,
             "add_callback($self, callback, *args, **kwargs)\n--\n\n"
             "Call callback(*args, **kwargs) on the next tick; from any thread."),
-    FL_FAST("spawn_callback", ioloop_add_callback,
+    FL_FAST("spawn_callback", ioloop_spawn_callback,
             "spawn_callback($self, callback, *args, **kwargs)\n--\n\n"
-            "add_callback() under the name for what nobody waits for."),
+            "add_callback() outside of all stack contexts: for what nobody waits for."),
     FL_FAST("call_later", ioloop_call_later,
             "call_later($self, delay, callback, *args, **kwargs)\n--\n\n"
             "Call callback in delay seconds."),

@@ -221,8 +221,9 @@ void FlLoop_LogException(FlLoop *loop, const char *msg,
 int FlLoop_CallExceptionHandler(FlLoop *loop, const char *msg, PyObject *key,
                                 PyObject *source); /* escapes */
 
-/* Logs as FlLoop_LogException what a future (any kind) ends with, if it fails; callable
- * is named in the log. Cancellation is quiet. 0 or -1. */
+/* Logs as FlLoop_LogException what a future (any kind) ends with, if it fails and no
+ * context of stack_context that is open now settles it; callable is named in the log.
+ * Cancellation is quiet. 0 or -1. */
 int FlLoop_LogWhenDone(FlLoop *loop, PyObject *future, PyObject *callable);
 
 /* ---- running ---- */

@@ -13,9 +13,23 @@
 /* callable inside the contexts that are open, itself where none is; new reference. */
 PyObject *FlStack_Wrap(FlState *st, PyObject *callable); /* escapes where one is open */
 
+/* The same for the contexts that are open in context. New reference. */
+PyObject *FlStack_WrapIn(FlState *st, PyObject *callable,
+                         PyObject *context); /* escapes where one is open */
+
 /* The contexts that are open, to compare by identity: new reference. NULL without an
  * exception where the module was never imported. */
 PyObject *FlStack_Get(FlState *st);
+
+/* A callback raised the current exception: the handlers of the contexts (NULL: those
+ * that are open now) see it, the innermost first. 1 when one settled it, and no
+ * exception is left; 0 when it is still to be told, or another that a handler raised.
+ * What `wrap` made has asked them itself. */
+int FlStack_Settle(FlState *st, PyObject *callable, PyObject *contexts); /* escapes */
+
+/* Sets *context to a copy of the current one in which no context is open (new
+ * reference), or NULL where none is anyway; 0 or -1. */
+int FlStack_Leave(FlState *st, PyObject **context);
 
 /* The same contexts as `before` are open (either may be NULL); else -1 with
  * StackContextInconsistentError. */

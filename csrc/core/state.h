@@ -73,6 +73,7 @@
 
 /* X(name): field str_name, the interned string "name". One list per layer. */
 #define FL_CORE_NAMES(X)                                                               \
+    X(_pyfastloop_wrapped)     \
     X(_asyncio_future_blocking)                                                        \
     X(_check_slow)                                                                     \
     X(_create_by_factory)                                                              \
@@ -224,6 +225,7 @@
     X(YieldPoint)      /* gen.YieldPoint */                                            \
     X(await_any)       /* gen: a coroutine that awaits an awaitable */                 \
     X(stack_contexts)  /* stack_context: the ContextVar of what is open */             \
+    X(settle)          /* stack_context: (contexts, error) -> None, or what is left */ \
     X(inconsistent)    /* stack_context.StackContextInconsistentError */               \
     X(wrap)            /* stack_context.wrap */                                        \
     X(format_callback) /* aio: text of a callback and its arguments */                 \

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/future.h"
+#include "core/stack.h"
 #include "core/task.h"
 #include "net/iostream.h"
 
@@ -472,7 +473,10 @@ conn_set_close_callback(PyObject *op, PyObject *callback)
 {
     FlHTTP1Connection *conn = conn_cast(op);
 
-    Py_XSETREF(conn->close_callback, callback == Py_None ? NULL : Py_NewRef(callback));
+    callback = callback == Py_None ? NULL : FlStack_Wrap(conn->st, callback);
+    if (callback == NULL && PyErr_Occurred())
+        return NULL;
+    Py_XSETREF(conn->close_callback, callback);
     Py_RETURN_NONE;
 }
 

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/stack.h"
+
 /* ---- the forms of a call ---- */
 
 static int
@@ -99,6 +101,8 @@ run_call_back(FlLoop *loop, PyObject *entry)
         done = PyTuple_GET_ITEM(entry, 4) == Py_True
                    ? PyObject_CallOneArg(callback, result)
                    : PyObject_CallNoArgs(callback);
+        if (done == NULL && FlStack_Settle(s->st, callback, NULL) > 0)
+            done = Py_NewRef(Py_None);
         PyObject *exc = PyErr_GetRaisedException();
 
         if (PyContext_Exit(context) < 0 && exc == NULL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 
@@ -217,3 +218,125 @@ def test_gen_task_catches_what_the_callback_world_raises(loop):
         return "end"
 
     assert loop.run_sync(f) == "end"
+
+
+def test_callbacks_that_nobody_wraps_reach_the_handler(loop, caplog):
+    """Of futures, of asyncio's own calls, of readers, of coroutines as callbacks."""
+    seen = []
+    a, b = socket.socketpair()
+    face = loop.asyncio_loop
+
+    def readable():
+        face.remove_reader(a)
+        fails()
+
+    async def fails_later():
+        await gen.sleep(0)
+        fails()
+
+    async def set_up():
+        future, done, foreign = Future(), Future(), face.create_future()
+        done.set_result(None)
+        with ExceptionStackContext(collector(seen)):
+            future.add_done_callback(lambda f: fails())
+            done.add_done_callback(lambda f: fails())
+            foreign.add_done_callback(lambda f: fails())
+            face.call_soon(fails)
+            face.call_soon(face.call_later, 0, fails)
+            face.call_soon_threadsafe(fails)
+            face.call_at(0, lambda: face.call_soon(fails))
+            face.add_reader(a, readable)
+            loop.add_callback(fails_later)
+        future.set_result(None)
+        foreign.set_result(None)
+        b.send(b"x")
+
+    loop.run_sync(set_up)
+    run_for_a_moment(loop)
+    a.close()
+    b.close()
+    assert seen == [ZeroDivisionError] * 9
+    assert caplog.records == []
+
+
+def test_asyncios_callbacks_keep_the_order_of_handlers(loop, caplog):
+    inner, outer = [], []
+    face = loop.asyncio_loop
+    with (
+        ExceptionStackContext(collector(outer)),
+        ExceptionStackContext(collector(inner, answer=False)) as deactivate,
+    ):
+        face.call_soon(fails)
+        run_for_a_moment(loop)
+        assert (len(inner), len(outer)) == (1, 1)
+        deactivate()
+        face.call_soon(fails)
+        run_for_a_moment(loop)
+    assert (len(inner), len(outer)) == (1, 2)
+    assert caplog.records == []
+
+
+def test_what_a_handler_raises_reaches_the_next_one(loop, caplog):
+    outer = []
+
+    def breaks(typ, value, tb):
+        raise KeyError("in the handler")
+
+    with ExceptionStackContext(collector(outer)), ExceptionStackContext(breaks):
+        loop.asyncio_loop.call_soon(fails)
+        loop.add_callback(fails)
+    run_for_a_moment(loop)
+    assert outer == [KeyError, KeyError]
+    with ExceptionStackContext(breaks):
+        loop.asyncio_loop.call_soon(fails)
+    run_for_a_moment(loop)
+    (record,) = caplog.records
+    assert record.exc_info[0] is KeyError
+    assert isinstance(record.exc_info[1].__context__, ZeroDivisionError)
+
+
+def test_a_handler_that_wrap_asked_is_not_asked_again(loop, caplog):
+    seen = []
+    with ExceptionStackContext(collector(seen, answer=False)):
+        loop.asyncio_loop.call_soon(wrap(fails))
+    run_for_a_moment(loop)
+    assert len(seen) == len(caplog.records) == 1
+
+
+def test_a_fatal_exception_of_asyncios_callback_goes_past_the_handlers(loop):
+    def leave():
+        raise KeyboardInterrupt
+
+    with ExceptionStackContext(pytest.fail):
+        loop.asyncio_loop.call_soon(leave)
+    with pytest.raises(KeyboardInterrupt):
+        loop.start()
+
+
+def test_spawn_callback_leaves_all_contexts(loop, caplog):
+    def spawned(value):
+        loop.asyncio_loop.call_soon(fails)
+        fails()
+
+    with ExceptionStackContext(pytest.fail):
+        loop.spawn_callback(spawned, 1)
+    run_for_a_moment(loop)
+    assert len(caplog.records) == 2
+
+
+def test_inside_a_foreign_loop(caplog):
+    """A guest's futures run their callbacks in a loop that knows of no context."""
+    seen = []
+
+    async def main():
+        IOLoop.current()
+        future = Future()
+        with ExceptionStackContext(collector(seen)):
+            future.add_done_callback(lambda f: fails())
+            IOLoop.current().add_callback(fails)
+        future.set_result(None)
+        await gen.sleep(0.01)
+
+    asyncio.run(main())
+    assert seen == [ZeroDivisionError] * 2
+    assert caplog.records == []

@@ -3,10 +3,23 @@ exception in any callback of a request ends that request."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import logging
+import socket
+import threading
+import weakref
+
 import pytest
 from web_support import lines_of
 
-from pyfastloop import gen, ioloop, web
+from pyfastloop import gen, httpclient, ioloop, iostream, stack_context, web
+from pyfastloop.concurrent import (
+    Future,
+    dummy_executor,
+    return_future,
+    run_on_executor,
+)
 from pyfastloop.stack_context import ExceptionStackContext
 
 
@@ -73,6 +86,176 @@ class Native(web.RequestHandler):
         if what == "fails":
             raise KeyError("in a coroutine")
         self.finish("7")
+
+
+def by_a_future(handler, fail):
+    future = Future()
+    future.add_done_callback(lambda f: fail())
+    later(future.set_result, None)
+
+
+def by_an_asyncio_future(handler, fail):
+    future = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda f: fail())
+    later(future.set_result, None)
+
+
+def by_call_soon(handler, fail):
+    asyncio.get_running_loop().call_soon(fail)
+
+
+def by_call_later(handler, fail):
+    asyncio.get_running_loop().call_later(0.001, fail)
+
+
+def by_a_thread(handler, fail):
+    """A thread has no contexts of its own: what it hands over must be wrapped."""
+    loop = asyncio.get_running_loop()
+    args = (stack_context.wrap(fail),)
+    thread = threading.Thread(target=loop.call_soon_threadsafe, args=args)
+    thread.start()
+    thread.join()
+
+
+def by_a_coroutine_as_callback(handler, fail):
+    async def fails():
+        await gen.sleep(0.001)
+        fail()
+
+    ioloop.IOLoop.current().add_callback(fails)
+
+
+def by_a_stream(handler, fail):
+    a, b = socket.socketpair()
+    b.send(b"line\n")
+    b.close()
+    handler.stream = iostream.IOStream(a)
+    handler.stream.read_until(b"\n", callback=lambda line: fail())
+
+
+def by_a_closed_stream(handler, fail):
+    a, b = socket.socketpair()
+    b.close()
+    handler.stream = iostream.IOStream(a)
+    handler.stream.set_close_callback(fail)
+    handler.stream.read_bytes(1)
+
+
+def by_the_client(handler, fail):
+    client = httpclient.AsyncHTTPClient(force_instance=True)
+    url = f"{handler.request.protocol}://{handler.request.host}/other"
+
+    def answered(response):
+        assert response.body == b"7"
+        client.close()
+        fail()
+
+    client.fetch(url, callback=answered)
+
+
+def by_an_executor(handler, fail):
+    handler.executor = dummy_executor
+    run_on_executor(lambda self: 1)(handler, callback=lambda result: fail())
+
+
+def by_a_coroutine_with_a_callback(handler, fail):
+    @gen.coroutine
+    def work():
+        yield gen.sleep(0.001)
+        return 1
+
+    work(callback=lambda result: fail())
+
+
+def by_return_future(handler, fail):
+    @return_future
+    def work(callback):
+        later(callback, 1)
+
+    work(callback=lambda result: fail())
+
+
+def by_flush(handler, fail):
+    handler.application.settings["flushed"] = True
+    handler.flush(callback=fail)
+
+
+def by_a_mixture(handler, fail):
+    """As deep as it goes: a callback of each kind starts the next one."""
+    ways = list(WAYS)
+    ways.remove(by_flush)
+
+    def go():
+        if ways:
+            ways.pop()(handler, go)
+        else:
+            fail()
+
+    go()
+
+
+WAYS = [
+    by_a_future,
+    by_an_asyncio_future,
+    by_call_soon,
+    by_call_later,
+    by_a_thread,
+    by_a_coroutine_as_callback,
+    by_a_stream,
+    by_a_closed_stream,
+    by_the_client,
+    by_an_executor,
+    by_a_coroutine_with_a_callback,
+    by_return_future,
+    by_flush,
+]
+
+
+class Other(web.RequestHandler):
+    def get(self):
+        self.finish("7")
+
+
+def planted():
+    raise KeyError("planted")
+
+
+@pytest.mark.parametrize("way", [*WAYS, by_a_mixture])
+def test_every_kind_of_callback_belongs_to_the_request(site, caplog, way):
+    class Handler(web.RequestHandler):
+        @web.asynchronous
+        def get(self):
+            way(self, planted)
+
+    answer = site([("/other", Other), ("/", Handler)]).ask("/")
+    assert answer.code == (200 if way is by_flush else 500)
+    (line,) = lines_of(caplog, "tornado.application")
+    assert line.startswith("Uncaught exception GET / ")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_exception_leaves_no_cycle(site, way):
+    """The handler goes with its request, by the counts of references alone."""
+    logging.disable()  # the records that pytest keeps refer to frames
+
+    class Handler(web.RequestHandler):
+        @web.asynchronous
+        def get(self):
+            way(self, planted)
+
+    s = site([("/other", Other), ("/", Handler)])
+    s.ask("/")
+    gc.collect()
+    gc.disable()
+    try:
+        made = weakref.WeakSet()
+        Handler.prepare = lambda self: made.add(self)
+        s.ask("/")
+        s.ask("/other")  # the loop turned: what the first left behind is gone
+        assert list(made) == []
+    finally:
+        gc.enable()
+        logging.disable(logging.NOTSET)
 
 
 FORMS = [Engine, EngineOutside, Coroutine, Native]
