@@ -32,8 +32,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyfastloop import _core
 from pyfastloop._aio_connections import Connections
+from pyfastloop._aio_datagrams import Datagrams
+from pyfastloop._aio_pipes import Pipes
 from pyfastloop._aio_sendfile import SendFile
 from pyfastloop._aio_sockets import Sockets
+from pyfastloop._aio_subprocess import Subprocesses
 from pyfastloop._aio_tls import Tls
 
 __all__ = ["EventLoopPolicy", "Loop", "install", "new_event_loop", "run"]
@@ -73,7 +76,15 @@ def _debug_by_environment() -> bool:
 
 
 class Loop(  # type: ignore[misc]  # typeshed's overloads
-    _core.Loop, Connections, SendFile, Sockets, Tls, asyncio.AbstractEventLoop
+    _core.Loop,
+    Connections,
+    Datagrams,
+    Pipes,
+    SendFile,
+    Sockets,
+    Subprocesses,
+    Tls,
+    asyncio.AbstractEventLoop,
 ):
     """An asyncio event loop on epoll, in C."""
 

@@ -47,7 +47,9 @@
     X(TransportMethods) \
     X(SockWatch)        \
     X(SockCall)         \
-    X(SockMethods)
+    X(SockMethods)      \
+    X(Datagrams)        \
+    X(DatagramMethods)
 
 #define FL_HTTP_TYPES(X)     \
     X(HTTPHeaders)           \
@@ -93,8 +95,10 @@
     X(connect)          \
     X(connection_lost)  \
     X(connection_made)  \
+    X(datagram_received) \
     X(do_handshake)     \
     X(eof_received)     \
+    X(error_received)   \
     X(get_buffer)       \
     X(get_fd_error)     \
     X(pause_writing)    \
@@ -104,6 +108,7 @@
     X(read_from_fd)     \
     X(resume_writing)   \
     X(search)           \
+    X(sendto)           \
     X(socket)           \
     X(sockname)         \
     X(ssl_options)      \
@@ -213,6 +218,7 @@
     X(AsyncioTransport, "asyncio", "Transport")              \
     X(AsyncioReadTransport, "asyncio", "ReadTransport")      \
     X(AsyncioWriteTransport, "asyncio", "WriteTransport")    \
+    X(AsyncioDatagramTransport, "asyncio", "DatagramTransport") \
     X(BufferedProtocol, "asyncio", "BufferedProtocol")
 
 /* X(name): what a Python module hands in once with _core.set_hooks(name=value): classes

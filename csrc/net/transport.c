@@ -13,10 +13,6 @@
 
 #include "net/listener.h"
 
-/* asyncio's marks: 64 KiB, and a quarter of it. */
-#define MARK_HIGH ((size_t)64 * 1024)
-#define MARK_LOW (MARK_HIGH / 4)
-
 static FlTransport *
 transport_of(FlChannel *ch)
 {
@@ -138,20 +134,20 @@ static const FlChannelIO pipe_io = {
 /* ---- calling the protocol ---- */
 
 static void
-report_slow(FlTransport *tr, uint64_t started)
+report_slow(FlLoop *loop, PyObject *who, uint64_t started)
 {
     double took = (double)(fl_clock_monotonic() - started) / 1e9;
     PyObject *pending, *seconds, *done = NULL;
 
-    if (took < tr->ch.loop->slow_callback_duration)
+    if (took < loop->slow_callback_duration)
         return;
     pending = PyErr_GetRaisedException();
     seconds = PyFloat_FromDouble(took);
     if (seconds != NULL)
-        done = PyObject_CallMethodObjArgs((PyObject *)tr->ch.loop,
-                                          tr->st->str__report_slow, tr, seconds, NULL);
+        done = PyObject_CallMethodObjArgs((PyObject *)loop, loop->st->str__report_slow,
+                                          who, seconds, NULL);
     if (done == NULL)
-        PyErr_WriteUnraisable((PyObject *)tr);
+        PyErr_WriteUnraisable(who);
     Py_XDECREF(seconds);
     Py_XDECREF(done);
     if (pending != NULL)
@@ -159,11 +155,13 @@ report_slow(FlTransport *tr, uint64_t started)
 }
 
 PyObject *
-FlTransport_Call(FlTransport *tr, PyObject *method, PyObject **args, size_t n)
+FlTransport_CallIn(FlLoop *loop, PyObject *context, PyObject *who, PyObject *method,
+                   PyObject **args, size_t n)
 {
-    PyObject *context = Py_NewRef(tr->context), *res = NULL;
-    uint64_t started = tr->ch.loop->debug ? fl_clock_monotonic() : 0;
+    uint64_t started = loop->debug ? fl_clock_monotonic() : 0;
+    PyObject *res = NULL;
 
+    Py_INCREF(context);
     Py_INCREF(method);
     if (PyContext_Enter(context) == 0) {
         res = PyObject_Vectorcall(method, args + 1, n | PY_VECTORCALL_ARGUMENTS_OFFSET,
@@ -174,8 +172,15 @@ FlTransport_Call(FlTransport *tr, PyObject *method, PyObject **args, size_t n)
     Py_DECREF(method);
     Py_DECREF(context);
     if (started != 0)
-        report_slow(tr, started);
+        report_slow(loop, who, started);
     return res;
+}
+
+PyObject *
+FlTransport_Call(FlTransport *tr, PyObject *method, PyObject **args, size_t n)
+{
+    return FlTransport_CallIn(tr->ch.loop, tr->context, (PyObject *)tr, method, args,
+                              n);
 }
 
 /* protocol.<name>(arg), arg NULL: without one. */
@@ -193,19 +198,20 @@ call_by_name(FlTransport *tr, PyObject *name, PyObject *arg)
 }
 
 int
-FlTransport_Report(FlTransport *tr, const char *message)
+FlTransport_ReportOf(FlLoop *loop, PyObject *who, PyObject *protocol,
+                     const char *message)
 {
-    FlState *st = tr->st;
+    FlState *st = loop->st;
     PyObject *exc, *context, *done = NULL;
 
     if (FlError_IsFatal())
         return -1;
     exc = PyErr_GetRaisedException();
     context = Py_BuildValue("{OsOOOOOO}", st->str_message, message, st->str_exception,
-                            exc, st->str_transport, tr, st->str_protocol,
-                            tr->protocol != NULL ? tr->protocol : Py_None);
+                            exc, st->str_transport, who, st->str_protocol,
+                            protocol != NULL ? protocol : Py_None);
     if (context != NULL)
-        done = PyObject_CallMethodOneArg((PyObject *)tr->ch.loop,
+        done = PyObject_CallMethodOneArg((PyObject *)loop,
                                          st->str_call_exception_handler, context);
     Py_XDECREF(context);
     Py_DECREF(exc);
@@ -215,8 +221,14 @@ FlTransport_Report(FlTransport *tr, const char *message)
     }
     if (FlError_IsFatal())
         return -1;
-    PyErr_WriteUnraisable((PyObject *)tr);
+    PyErr_WriteUnraisable(who);
     return 0;
+}
+
+int
+FlTransport_Report(FlTransport *tr, const char *message)
+{
+    return FlTransport_ReportOf(tr->ch.loop, (PyObject *)tr, tr->protocol, message);
 }
 
 int
@@ -566,8 +578,8 @@ FlTransport_New(FlState *st, FlLoop *loop, const FlTransportStart *start)
     FlChannel_Init(&tr->ch, loop, (PyObject *)tr, &transport_owner,
                    start->kind == FL_TRANSPORT_SOCKET ? &socket_io : &pipe_io,
                    start->fd);
-    tr->high = MARK_HIGH;
-    tr->low = MARK_LOW;
+    tr->high = FL_TRANSPORT_HIGH;
+    tr->low = FL_TRANSPORT_LOW;
     FlChannel_SetMarks(&tr->ch, tr->high, tr->low);
     (void)FlChannel_SetConsumer(&tr->ch, &transport_ops, tr);
     if (start->peer != NULL)
@@ -692,8 +704,8 @@ static PyMemberDef transport_members[] = {
 };
 
 /* The base's one field must stand where the struct has it. */
-static int
-check_base(PyObject *base)
+int
+FlTransport_CheckBase(PyObject *base)
 {
     if (((PyTypeObject *)base)->tp_basicsize == offsetof(FlTransport, st))
         return 0;
@@ -723,7 +735,7 @@ add_type(PyObject *module, PyTypeObject **slot, const char *name, const char *do
         .slots = slots,
     };
 
-    if (check_base(base) < 0)
+    if (FlTransport_CheckBase(base) < 0)
         return -1;
     return FlState_AddType(module, slot, &spec, base, false);
 }

@@ -93,6 +93,27 @@ int FlTransport_SetProtocol(FlTransport *tr, PyObject *protocol);
 PyObject *FlTransport_Call(FlTransport *tr, PyObject *method, PyObject **args,
                            size_t n);
 
+/* The same of anything that has a context; who is named if it takes long. */
+PyObject *FlTransport_CallIn(FlLoop *loop, PyObject *context, PyObject *who,
+                             PyObject *method, PyObject **args, size_t n);
+
+/* The current exception to the loop's exception handler, for any transport. 0, or -1:
+ * it is fatal and stays set. escapes */
+int FlTransport_ReportOf(FlLoop *loop, PyObject *who, PyObject *protocol,
+                         const char *message);
+
+/* set_write_buffer_limits(high=None, low=None) as asyncio reads it; 0 or -1. */
+int FlTransport_ParseLimits(PyObject *args, PyObject *kwargs, size_t *high,
+                            size_t *low);
+
+/* asyncio's marks: 64 KiB, and a quarter of it. */
+#define FL_TRANSPORT_HIGH ((size_t)64 * 1024)
+#define FL_TRANSPORT_LOW (FL_TRANSPORT_HIGH / 4)
+
+/* Whether asyncio's class `base` has just the one field that the structs here begin
+ * with; 0, or -1 with ImportError. */
+int FlTransport_CheckBase(PyObject *base);
+
 /* Takes the current exception to the loop's exception handler, together with transport
  * and protocol. 0, or -1: it is fatal and stays set. escapes */
 int FlTransport_Report(FlTransport *tr, const char *message);

@@ -189,27 +189,27 @@ transport_can_write_eof(PyObject *Py_UNUSED(obj), PyObject *Py_UNUSED(ignored))
 
 /* ---- water marks ---- */
 
-static PyObject *
-transport_set_limits(PyObject *obj, PyObject *args, PyObject *kwargs)
+int
+FlTransport_ParseLimits(PyObject *args, PyObject *kwargs, size_t *high_out,
+                        size_t *low_out)
 {
     static char *names[] = {"high", "low", NULL};
-    FlTransport *tr = (FlTransport *)obj;
     PyObject *high_arg = Py_None, *low_arg = Py_None;
-    Py_ssize_t high = 64 * 1024, low;
+    Py_ssize_t high = (Py_ssize_t)FL_TRANSPORT_HIGH, low;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:set_write_buffer_limits", names,
                                      &high_arg, &low_arg))
-        return NULL;
+        return -1;
     if (high_arg != Py_None) {
         high = PyNumber_AsSsize_t(high_arg, PyExc_OverflowError);
         if (high == -1 && PyErr_Occurred())
-            return NULL;
+            return -1;
     }
     low = high / 4;
     if (low_arg != Py_None) {
         low = PyNumber_AsSsize_t(low_arg, PyExc_OverflowError);
         if (low == -1 && PyErr_Occurred())
-            return NULL;
+            return -1;
         if (high_arg == Py_None && low <= PY_SSIZE_T_MAX / 4)
             high = 4 * low;
     }
@@ -218,10 +218,20 @@ transport_set_limits(PyObject *obj, PyObject *args, PyObject *kwargs)
                      "high must be at least low, and low at least 0: got high=%zd and "
                      "low=%zd",
                      high, low);
-        return NULL;
+        return -1;
     }
-    tr->high = (size_t)high;
-    tr->low = (size_t)low;
+    *high_out = (size_t)high;
+    *low_out = (size_t)low;
+    return 0;
+}
+
+static PyObject *
+transport_set_limits(PyObject *obj, PyObject *args, PyObject *kwargs)
+{
+    FlTransport *tr = (FlTransport *)obj;
+
+    if (FlTransport_ParseLimits(args, kwargs, &tr->high, &tr->low) < 0)
+        return NULL;
     FlChannel_SetMarks(&tr->ch, tr->high, tr->low);
     if (FlTransport_WaterRose(tr) < 0)
         return NULL;
