@@ -151,6 +151,8 @@ FlHTTP1Connection_Reset(FlHTTP1Connection *conn)
     conn->headers_written = conn->chunking = conn->write_finished = false;
     conn->close_when_finished = conn->gone = conn->ended = false;
     conn->no_keep_alive = false;
+    if (conn->server != NULL && conn->context != conn->server->context)
+        Py_XSETREF(conn->context, Py_XNewRef(conn->server->context));
     conn_defaults(conn);
 }
 

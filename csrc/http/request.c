@@ -219,6 +219,17 @@ request_traverse(PyObject *op, visitproc visit, void *arg)
 
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->dict);
+    /* Any object may be put in the place of a text. */
+    Py_VISIT(self->method);
+    Py_VISIT(self->uri);
+    Py_VISIT(self->version);
+    Py_VISIT(self->path);
+    Py_VISIT(self->query);
+    Py_VISIT(self->body);
+    Py_VISIT(self->host);
+    Py_VISIT(self->host_name);
+    Py_VISIT(self->remote_ip);
+    Py_VISIT(self->protocol);
     Py_VISIT(self->headers);
     Py_VISIT(self->arguments);
     Py_VISIT(self->query_arguments);
@@ -236,6 +247,16 @@ request_clear(PyObject *op)
     FlHTTPServerRequest *self = request_cast(op);
 
     Py_CLEAR(self->dict);
+    Py_CLEAR(self->method);
+    Py_CLEAR(self->uri);
+    Py_CLEAR(self->version);
+    Py_CLEAR(self->path);
+    Py_CLEAR(self->query);
+    Py_CLEAR(self->body);
+    Py_CLEAR(self->host);
+    Py_CLEAR(self->host_name);
+    Py_CLEAR(self->remote_ip);
+    Py_CLEAR(self->protocol);
     Py_CLEAR(self->headers);
     Py_CLEAR(self->arguments);
     Py_CLEAR(self->query_arguments);
@@ -257,16 +278,6 @@ request_dealloc(PyObject *op)
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs(op);
     request_clear(op);
-    Py_CLEAR(self->method);
-    Py_CLEAR(self->uri);
-    Py_CLEAR(self->version);
-    Py_CLEAR(self->path);
-    Py_CLEAR(self->query);
-    Py_CLEAR(self->body);
-    Py_CLEAR(self->host);
-    Py_CLEAR(self->host_name);
-    Py_CLEAR(self->remote_ip);
-    Py_CLEAR(self->protocol);
     Py_CLEAR(self->start_time);
     FlHeadBlock_Release(self->block);
     type->tp_free(op);

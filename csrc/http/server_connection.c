@@ -224,8 +224,10 @@ settle(FlHTTP1ServerConnection *server)
         FlChannel_WantRead(server->channel, false);
         return false;
     }
-    if (Py_REFCNT(conn) == 1) {
+    if (Py_REFCNT(conn) == 1 && conn->weakrefs == NULL) {
         FlHTTP1Connection_Reset(conn);
+        if (!open_channel(server)) /* what was dropped may have run anything */
+            return false;
     } else {
         FlHTTP1Connection *fresh = FlHTTP1Connection_ForServer(server);
 

@@ -60,10 +60,12 @@ written_future(FlHTTP1Connection *conn)
     return future;
 }
 
+/* Nothing can be written any more; a server that lingers has said its last word. */
 static bool
 stream_closed(FlHTTP1Connection *conn)
 {
-    return conn->channel == NULL || FlChannel_Closed(conn->channel);
+    return conn->channel == NULL || FlChannel_Closed(conn->channel) ||
+           (conn->server != NULL && conn->server->lingering);
 }
 
 /* A peer that does not read what is queued is waited for, but not for ever. */
@@ -253,6 +255,20 @@ raise_output_error(FlHTTP1Connection *conn, const char *format, long long n)
         PyErr_Format(type, format, n);
 }
 
+/* An exchange has one answer: 0, or -1 with HTTPOutputError where it was given, or
+ * (`head`) begun. */
+static int
+check_order(FlHTTP1Connection *conn, bool head)
+{
+    if (conn->is_client || !(conn->write_finished || (head && conn->headers_written)))
+        return 0;
+    raise_output_error(conn,
+                       conn->write_finished ? "Tried to write after finish()"
+                                            : "Tried to write a second head",
+                       0);
+    return -1;
+}
+
 /* Counts n bytes against Content-Length: 0, or -1 with HTTPOutputError, stream closed. */
 static int
 count_body(FlHTTP1Connection *conn, size_t n)
@@ -373,6 +389,13 @@ FlHTTP1_WriteHeaders(FlHTTP1Connection *conn, PyObject *start_line,
     if (start_line_parts(start_line, conn->is_client, &status, &reason) < 0 ||
         chunk_bytes(chunk, &keep, &body) < 0)
         goto done;
+    if (stream_closed(conn)) {
+        conn->headers_written = true;
+        future = failed_future(conn);
+        goto done;
+    }
+    if (check_order(conn, true) < 0)
+        goto done;
     err = conn->is_client ? put_request_head(conn, &out, start_line, headers)
                           : put_head(conn, &out, status, reason, headers);
     if (err < 0 || count_body(conn, body.n) < 0)
@@ -383,9 +406,7 @@ FlHTTP1_WriteHeaders(FlHTTP1Connection *conn, PyObject *start_line,
     }
     /* An interim answer is followed by the real head. */
     conn->headers_written = conn->is_client || status >= 200 || status == 101;
-    if (stream_closed(conn))
-        future = failed_future(conn);
-    else if (send_piece(conn, &out, keep, body.p, body.n) == 0)
+    if (send_piece(conn, &out, keep, body.p, body.n) == 0)
         future = written_future(conn);
     watch_progress(conn);
 done:
@@ -407,7 +428,7 @@ FlHTTP1_Write(FlHTTP1Connection *conn, PyObject *chunk)
     none.n = 0;
     if (stream_closed(conn))
         future = failed_future(conn);
-    else if (count_body(conn, body.n) == 0 &&
+    else if (check_order(conn, false) == 0 && count_body(conn, body.n) == 0 &&
              (body.n == 0 || send_piece(conn, &none, keep, body.p, body.n) == 0))
         future = written_future(conn);
     watch_progress(conn);
@@ -470,6 +491,8 @@ FlHTTP1_Respond(FlHTTP1Connection *conn, int status, PyObject *reason,
         PyErr_Format(PyExc_ValueError, "a status has three digits, not %d", status);
         goto done;
     }
+    if (!stream_closed(conn) && check_order(conn, true) < 0)
+        goto done;
     if (!line_text(reason, FL_C_VALUE, "reason", &text) ||
         put_head(conn, &out, status, text, headers) < 0)
         goto done;
