@@ -453,6 +453,7 @@ def set_web(
     any_matches: type,
     access_log: logging.Logger,
     server_header: str,
+    others: dict[type, tuple[str, ...]],
 ) -> None: ...
 def set_web_server(server: type, /) -> None: ...
 

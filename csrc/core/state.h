@@ -272,6 +272,8 @@
     X(web_application)       \
     X(web_router)            \
     X(web_path_matches)      \
+    X(web_others)            \
+    X(web_run)               \
     X(web_any_matches)       \
     X(web_server)            \
     X(web_access_log)        \

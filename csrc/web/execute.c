@@ -17,19 +17,25 @@
 
 /* ---- what Python handed in ---- */
 
-/* _core.set_web(handler=..., application=..., ...): the classes, once they are made. */
+static FlHooks *application_hooks(FlState *st);
+static FlHooks *router_hooks(FlState *st);
+static int other_hooks(FlState *st, PyObject *others);
+
+/* _core.set_web(handler=..., application=..., ...): the classes, once they are made.
+ * others: {class: names} of whatever else stands between the socket and a handler. */
 static PyObject *
 set_web(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"handler",       "application", "router",
                             "path_matches",  "any_matches", "access_log",
-                            "server_header", NULL};
+                            "server_header", "others",      NULL};
     FlState *st = FlState_OfModule(module);
-    PyObject *handler, *application, *router, *path, *any, *log, *header;
+    PyObject *handler, *application, *router, *path, *any, *log, *header, *others;
     PyObject *originals;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOU:set_web", names, &handler,
-                                     &application, &router, &path, &any, &log, &header))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOUO!:set_web", names, &handler,
+                                     &application, &router, &path, &any, &log, &header,
+                                     &PyDict_Type, &others))
         return NULL;
     originals = PyTuple_New(FL_HOOK_COUNT);
     if (originals == NULL)
@@ -58,7 +64,11 @@ set_web(PyObject *module, PyObject *args, PyObject *kwargs)
     Py_XSETREF(st->web_any_matches, Py_NewRef(any));
     Py_XSETREF(st->web_access_log, Py_NewRef(log));
     Py_XSETREF(st->web_server_header, Py_NewRef(header));
-    (void)FlWeb_ConnectionOriginal(st); /* as it is now is as it was born */
+    /* As they are now is as they were born. */
+    if (application_hooks(st) == NULL || router_hooks(st) == NULL ||
+        other_hooks(st, others) < 0)
+        return NULL;
+    (void)FlWeb_ConnectionOriginal(st);
     Py_RETURN_NONE;
 }
 
@@ -124,6 +134,56 @@ router_hooks(FlState *st)
         st->web_router_hooks =
             (PyObject *)plain_hooks(st, st->web_router, names, Py_ARRAY_LENGTH(names));
     return (FlHooks *)st->web_router_hooks;
+}
+
+static int
+other_hooks(FlState *st, PyObject *others)
+{
+    PyObject *list = PyList_New(0), *type, *names;
+    Py_ssize_t at = 0;
+
+    while (list != NULL && PyDict_Next(others, &at, &type, &names)) {
+        PyObject *keys = PySequence_Tuple(names), *values = NULL;
+        Py_ssize_t n = keys == NULL ? 0 : PyTuple_GET_SIZE(keys);
+        FlHooks *hooks = NULL;
+
+        if (keys != NULL)
+            values = PyTuple_New(n);
+        for (Py_ssize_t i = 0; values != NULL && i < n; i++) {
+            PyObject *value = PyObject_GetAttr(type, PyTuple_GET_ITEM(keys, i));
+
+            if (value == NULL)
+                Py_CLEAR(values);
+            else
+                PyTuple_SET_ITEM(values, i, value);
+        }
+        if (values != NULL)
+            hooks = FlHooks_New(st, (PyTypeObject *)type, keys, values);
+        if (hooks == NULL || PyList_Append(list, (PyObject *)hooks) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(hooks);
+        Py_XDECREF(keys);
+        Py_XDECREF(values);
+    }
+    Py_XSETREF(st->web_others, list);
+    return list == NULL ? -1 : 0;
+}
+
+/* Whether routing, delegates and requests are what they were born as. */
+static bool
+others_original(FlState *st)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(st->web_others); i++) {
+        FlHooks *hooks = (FlHooks *)PyList_GET_ITEM(st->web_others, i);
+
+        if (FlHooks_Verify(hooks) < 0) {
+            PyErr_Clear();
+            return false;
+        }
+        if (hooks->replaced != 0)
+            return false;
+    }
+    return true;
 }
 
 bool
@@ -205,6 +265,17 @@ routes_of(FlState *st, FlHTTP1ServerConnection *server)
      FL_HOOK_BIT(_check_cross_origin) | FL_HOOK_BIT(__init__) |                        \
      FL_HOOK_BIT(_execute) | FL_HOOK_BIT(SUPPORTED_METHODS))
 
+/* Whether C may make and run a handler of this class. 1, 0 or -1. */
+static int
+sequence_original(FlHooks *hooks)
+{
+    if (FlHooks_Verify(hooks) < 0)
+        return -1;
+    return (hooks->replaced & SEQUENCE) == 0 &&
+           Py_TYPE(hooks->type)->tp_call == PyType_Type.tp_call &&
+           !PyType_HasFeature(hooks->type, Py_TPFLAGS_IS_ABSTRACT);
+}
+
 static int
 web_head(FlHTTP1Connection *conn)
 {
@@ -220,18 +291,22 @@ web_head(FlHTTP1Connection *conn)
         method > FL_METHOD_OPTIONS)
         return 0;
     routes = routes_of(st, server);
-    if (routes == NULL || !settings_plain(st, FlRoutes_Settings(routes))) {
+    if (routes == NULL || !settings_plain(st, FlRoutes_Settings(routes)) ||
+        !others_original(st)) {
         PyErr_Clear(); /* looking at odd objects: Python's way tells it better */
         return 0;
     }
     Py_INCREF(routes);
     answer = FlRoutes_Match(routes, conn->block, match);
     hooks = (FlHooks *)match[0];
-    if (answer == FL_ROUTE_FOUND && FlHooks_Verify(hooks) < 0)
-        answer = FL_ROUTE_ERROR;
-    if (answer == FL_ROUTE_FOUND &&
-        ((hooks->replaced & SEQUENCE) != 0 || hooks->methods[method] == NULL))
-        answer = FL_ROUTE_PYTHON;
+    if (answer == FL_ROUTE_FOUND) {
+        int original = sequence_original(hooks);
+
+        if (original < 0)
+            answer = FL_ROUTE_ERROR;
+        else if (!original || hooks->methods[method] == NULL)
+            answer = FL_ROUTE_PYTHON;
+    }
     if (answer == FL_ROUTE_FOUND) {
         conn->request =
             FlHTTPServerRequest_FromBlock(st, conn->block, (PyObject *)conn,
@@ -423,14 +498,20 @@ static PyObject *
 call_by_name(FlRequestHandler *self, const char *name)
 {
     PyObject *bound = PyObject_GetAttrString((PyObject *)self, name);
-    PyObject *args = self->path_args == NULL ? Py_NewRef(self->st->empty_tuple)
-                                             : PySequence_Tuple(self->path_args);
-    PyObject *result = NULL;
+    PyObject *groups = Py_XNewRef(self->path_args);
+    PyObject *args =
+        groups == NULL ? Py_NewRef(self->st->empty_tuple) : PySequence_Tuple(groups);
+    PyObject *keywords = Py_XNewRef(self->path_kwargs), *result = NULL;
 
-    if (bound != NULL && args != NULL)
-        result = PyObject_Call(bound, args, self->path_kwargs);
+    if (keywords != NULL && !PyDict_Check(keywords))
+        PyErr_Format(PyExc_TypeError, "path_kwargs must be a dict, not %.100s",
+                     Py_TYPE(keywords)->tp_name);
+    else if (bound != NULL && args != NULL)
+        result = PyObject_Call(bound, args, keywords);
     Py_XDECREF(bound);
+    Py_XDECREF(groups);
     Py_XDECREF(args);
+    Py_XDECREF(keywords);
     return result;
 }
 
@@ -528,8 +609,6 @@ handle_failure(FlRequestHandler *self)
     }
     Py_DECREF(done);
     if (!passes) {
-        /* Its traceback refers to frames that refer to the handler. */
-        PyException_SetTraceback(error, Py_None);
         Py_DECREF(error);
         return 0;
     }
@@ -564,6 +643,34 @@ go_on_in_task(FlRequestHandler *self, PyObject *task, PyObject *awaited, bool ca
     return done == NULL ? -1 : 0;
 }
 
+/* What _execute consists of, as the handler has it now: `initialize` may have set it. */
+static bool
+still_original(FlRequestHandler *self)
+{
+    return FlRequestHandler_Original(self, FL_HOOK__execute) &&
+           FlRequestHandler_Original(self, FL_HOOK__begin) &&
+           FlRequestHandler_Original(self, FL_HOOK__method) &&
+           FlRequestHandler_Original(self, FL_HOOK_SUPPORTED_METHODS);
+}
+
+/* Calls a function of application.py with the request's parts: 0 or -1. */
+static int
+run_in_python(FlState *st, PyObject *first, PyObject *second, PyObject *third,
+              PyObject *keywords, PyObject *groups)
+{
+    PyObject *run =
+        FlState_Lazy(st, &st->web_run, "pyfastloop.web.application", "_run");
+    PyObject *done = run == NULL
+                         ? NULL
+                         : PyObject_CallFunctionObjArgs(
+                               run, first, second, third == NULL ? Py_None : third,
+                               keywords == NULL ? Py_None : keywords,
+                               groups == NULL ? Py_None : groups, NULL);
+
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
 /* Everything from the whole request to its answer, inside the task. */
 static int
 run_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request,
@@ -584,16 +691,41 @@ run_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request,
         return -1;
     }
     groups = Py_XNewRef(conn->match[2]);
+    if (!still_original(self)) {
+        FlTask_Leave(task, previous);
+        err = run_in_python(conn->st, application, request, (PyObject *)self, NULL,
+                            groups);
+        Py_XDECREF(groups);
+        Py_DECREF(self);
+        return err;
+    }
     answer = run_sequence(self, method, groups, &awaited, &called);
     Py_XDECREF(groups);
     if (answer == RUN_FAILED)
         err = handle_failure(self);
     FlTask_Leave(task, previous);
+    if (err < 0 && PyErr_ExceptionMatches(self->st->CancelledError))
+        err = FlTask_Finish(task, NULL); /* answered; the task tells who asks */
     if (err == 0 && answer == RUN_AWAIT)
         err = go_on_in_task(self, task, awaited, called);
     Py_XDECREF(awaited);
     Py_DECREF(self);
     return err;
+}
+
+/* Whether the answer of web_head still holds: a body may have been long in coming. */
+static bool
+still_ours(FlHTTP1Connection *conn)
+{
+    FlState *st = conn->st;
+    FlHooks *hooks = (FlHooks *)conn->match[0];
+    FlRoutes *routes = conn->server == NULL ? NULL : routes_of(st, conn->server);
+
+    if (routes != NULL && settings_plain(st, FlRoutes_Settings(routes)) &&
+        others_original(st) && sequence_original(hooks) > 0)
+        return true;
+    PyErr_Clear();
+    return false;
 }
 
 static int
@@ -616,6 +748,17 @@ web_whole(FlHTTP1Connection *conn)
         conn->body = NULL;
     }
     err = FlHTTPServerRequest_ParseBody(r);
+    if (err == 0 && conn->match[0] != NULL && !still_ours(conn)) {
+        PyObject *type = Py_NewRef((PyObject *)((FlHooks *)conn->match[0])->type);
+        PyObject *keywords = Py_XNewRef(conn->match[1]);
+        PyObject *groups = Py_XNewRef(conn->match[2]);
+
+        err = run_in_python(conn->st, application, request, type, keywords, groups);
+        Py_DECREF(type);
+        Py_XDECREF(keywords);
+        Py_XDECREF(groups);
+        goto done;
+    }
     task = err < 0 ? NULL : FlTask_NewBare(conn->st, conn->loop, NULL);
     if (task == NULL)
         err = -1;
@@ -625,6 +768,7 @@ web_whole(FlHTTP1Connection *conn)
         ((FlTask *)task)->coro == NULL && ((FlTask *)task)->waiting == NULL)
         err = FlTask_Finish(task, Py_None);
     Py_XDECREF(task);
+done:
     Py_DECREF(application);
     Py_DECREF(request);
     Py_DECREF(conn);

@@ -80,6 +80,33 @@ c_headers(FlRequestHandler *self)
            Py_IS_TYPE(self->headers, self->st->HTTPHeaders_type);
 }
 
+/* The request where it is one of ours; borrowed, or NULL: deleted, or anything else. */
+static FlHTTPServerRequest *
+c_request(FlRequestHandler *self)
+{
+    return self->request != NULL && FlHTTPServerRequest_Check(self->st, self->request)
+               ? (FlHTTPServerRequest *)self->request
+               : NULL;
+}
+
+/* An attribute of the request, by name. New reference. escapes */
+static PyObject *
+request_attribute(FlRequestHandler *self, const char *name)
+{
+    PyObject *request = PyObject_GetAttrString((PyObject *)self, "request");
+    PyObject *value = request == NULL ? NULL : PyObject_GetAttrString(request, name);
+
+    Py_XDECREF(request);
+    return value;
+}
+
+/* `_headers`, whatever it is. New reference, or NULL: AttributeError. */
+static PyObject *
+any_headers(FlRequestHandler *self)
+{
+    return PyObject_GetAttrString((PyObject *)self, "_headers");
+}
+
 static FlHTTPHeaders *
 map_of(FlRequestHandler *self)
 {
@@ -263,8 +290,8 @@ put_header(PyObject *op, PyObject *args, PyObject *kwargs, bool add)
 {
     static char *names[] = {"name", "value", NULL};
     FlRequestHandler *self = handler_cast(op);
-    PyObject *name, *value, *text, *done = NULL;
-    int err;
+    PyObject *name, *value, *text, *headers, *done = NULL;
+    int err = -1;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs,
                                      add ? "OO:add_header" : "OO:set_header", names,
@@ -276,12 +303,15 @@ put_header(PyObject *op, PyObject *args, PyObject *kwargs, bool add)
     if (c_headers(self)) {
         err = add ? FlHTTPHeaders_Add(map_of(self), name, text)
                   : FlHTTPHeaders_Set(map_of(self), name, text);
-    } else if (add) {
-        done = PyObject_CallMethod(self->headers, "add", "OO", name, text);
-        err = done == NULL ? -1 : 0;
-        Py_XDECREF(done);
-    } else {
-        err = PyObject_SetItem(self->headers, name, text);
+    } else if ((headers = any_headers(self)) != NULL) {
+        if (add) {
+            done = PyObject_CallMethod(headers, "add", "OO", name, text);
+            err = done == NULL ? -1 : 0;
+            Py_XDECREF(done);
+        } else {
+            err = PyObject_SetItem(headers, name, text);
+        }
+        Py_DECREF(headers);
     }
     Py_DECREF(text);
     if (err < 0)
@@ -304,10 +334,13 @@ handler_add_header(PyObject *op, PyObject *args, PyObject *kwargs)
 static PyObject *
 handler_clear_header(PyObject *op, PyObject *name)
 {
-    FlRequestHandler *self = handler_cast(op);
-    int there = PySequence_Contains(self->headers, name);
+    PyObject *headers = any_headers(handler_cast(op));
+    int there = headers == NULL ? -1 : PySequence_Contains(headers, name);
 
-    if (there < 0 || (there && PyObject_DelItem(self->headers, name) < 0))
+    if (there > 0 && PyObject_DelItem(headers, name) < 0)
+        there = -1;
+    Py_XDECREF(headers);
+    if (there < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -434,16 +467,28 @@ chunks_are_bytes(FlRequestHandler *self)
     return true;
 }
 
-static size_t
+/* Bytes of what was written, or -1 with an exception. escapes where somebody put other
+ * things than bytes into `_write_buffer`: the list is read again for each. */
+static Py_ssize_t
 body_size(FlRequestHandler *self)
 {
-    Py_ssize_t count;
-    PyObject *const *chunks = chunks_of(self, &count);
-    size_t total = 0;
+    Py_ssize_t count, total = 0;
 
-    for (Py_ssize_t i = 0; i < count; i++)
-        total += PyBytes_Check(chunks[i]) ? (size_t)PyBytes_GET_SIZE(chunks[i])
-                                          : (size_t)PyObject_Size(chunks[i]);
+    for (Py_ssize_t i = 0; chunks_of(self, &count), i < count; i++) {
+        PyObject *chunk = chunks_of(self, &count)[i];
+        Py_ssize_t n;
+
+        if (PyBytes_Check(chunk)) {
+            total += PyBytes_GET_SIZE(chunk);
+            continue;
+        }
+        Py_INCREF(chunk);
+        n = PyObject_Size(chunk);
+        Py_DECREF(chunk);
+        if (n < 0)
+            return -1;
+        total += n;
+    }
     return total;
 }
 
@@ -471,6 +516,8 @@ digest(FlRequestHandler *self)
     Py_DECREF(args[0]);
     for (Py_ssize_t i = 1; hash != NULL && i < count; i++) {
         PyObject *done = PyObject_CallMethod(hash, "update", "O", chunks[i]);
+
+        chunks = chunks_of(self, &count); /* an odd chunk may have run anything */
 
         if (done == NULL)
             Py_CLEAR(hash);
@@ -587,27 +634,28 @@ list_names(fl_span list, fl_span ours)
 static int
 check_etag(FlRequestHandler *self)
 {
-    PyObject *ours = NULL, *theirs = NULL, *headers;
+    PyObject *ours = NULL, *theirs = NULL, *headers, *own;
     fl_span a, b;
     int answer = 0;
 
-    if (c_headers(self) && FlHTTPServerRequest_Check(self->st, self->request)) {
+    if (c_headers(self) && c_request(self) != NULL) {
         int32_t at = FlHTTPHeaders_FindId(map_of(self), FL_H_ETAG);
 
         if (at < 0)
             return 0;
-        if (!FlHTTPServerRequest_Field((FlHTTPServerRequest *)self->request,
-                                       FL_H_IF_NONE_MATCH, &b))
+        if (!FlHTTPServerRequest_Field(c_request(self), FL_H_IF_NONE_MATCH, &b))
             return 0;
         if (FlHTTPHeaders_ValueSpan(map_of(self), at, &a)) {
             a = without_weak(a);
             return a.n > 0 && list_names(b, a);
         }
     }
-    headers = PyObject_GetAttrString(self->request, "headers");
-    if (headers != NULL) {
+    headers = request_attribute(self, "headers");
+    own = headers == NULL ? NULL : any_headers(self);
+    if (own != NULL) {
         theirs = PyObject_CallMethod(headers, "get", "ss", "If-None-Match", "");
-        ours = PyObject_CallMethod(self->headers, "get", "ss", "Etag", "");
+        ours =
+            theirs == NULL ? NULL : PyObject_CallMethod(own, "get", "ss", "Etag", "");
     }
     if (ours == NULL || theirs == NULL) {
         answer = -1;
@@ -624,6 +672,7 @@ check_etag(FlRequestHandler *self)
         }
     }
     Py_XDECREF(headers);
+    Py_XDECREF(own);
     Py_XDECREF(ours);
     Py_XDECREF(theirs);
     return answer;
@@ -644,16 +693,15 @@ handler_check_etag_header(PyObject *op, PyObject *unused)
 static int
 safe_method(FlRequestHandler *self)
 {
-    FlHTTPServerRequest *request = (FlHTTPServerRequest *)self->request;
+    FlHTTPServerRequest *request = c_request(self);
     PyObject *method;
     int kind = 0;
 
-    if (FlHTTPServerRequest_Check(self->st, self->request) && request->method == NULL &&
-        request->block != NULL) {
+    if (request != NULL && request->method == NULL && request->block != NULL) {
         kind = request->block->head.method;
         return kind == FL_METHOD_GET ? 1 : kind == FL_METHOD_HEAD ? 2 : 0;
     }
-    method = PyObject_GetAttrString(self->request, "method");
+    method = request_attribute(self, "method");
     if (method == NULL)
         return -1;
     if (PyUnicode_Check(method)) {
@@ -696,12 +744,15 @@ finish_without_body(FlRequestHandler *self)
     static const uint8_t gone[] = {FL_H_CONTENT_ENCODING, FL_H_CONTENT_LANGUAGE,
                                    FL_H_CONTENT_TYPE};
 
-    if (body_size(self) > 0) {
+    Py_ssize_t size = body_size(self);
+
+    if (size > 0)
         PyErr_Format(PyExc_RuntimeError, "Cannot send body with status code HTTP%d",
                      self->status);
+    if (size != 0)
         return -1;
-    }
-    if (!ORIGINAL(self, _clear_representation_headers) || !c_headers(self))
+    if (!ORIGINAL(self, _clear_representation_headers) ||
+        !ORIGINAL(self, clear_header) || !c_headers(self))
         return call_hook(self, self->st->str__clear_representation_headers);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(gone); i++)
         FlHTTPHeaders_Remove(map_of(self), fl_header_name(gone[i]));
@@ -713,6 +764,7 @@ static int
 complete_head(FlRequestHandler *self)
 {
     PyObject *length;
+    Py_ssize_t size;
     int kind, is, err;
 
     if (!c_headers(self) || !ORIGINAL(self, _should_not_send_content))
@@ -744,11 +796,16 @@ complete_head(FlRequestHandler *self)
         return finish_without_body(self);
     if (FlHTTPHeaders_FindId(map_of(self), FL_H_CONTENT_LENGTH) >= 0)
         return 0;
+    size = body_size(self);
+    if (size < 0)
+        return -1;
+    if (!c_headers(self)) /* replaced by an odd chunk's len() */
+        return call_hook(self, self->st->str__complete_head_by_name);
     {
         char digits[FL_FMT_U64_MAX];
 
         length = PyUnicode_FromStringAndSize(
-            digits, (Py_ssize_t)fl_fmt_u64(digits, body_size(self)));
+            digits, (Py_ssize_t)fl_fmt_u64(digits, (uint64_t)size));
     }
     err = length == NULL
               ? -1
@@ -761,12 +818,12 @@ complete_head(FlRequestHandler *self)
 static FlHTTP1Connection *
 direct_connection(FlRequestHandler *self)
 {
-    FlHTTPServerRequest *request = (FlHTTPServerRequest *)self->request;
+    FlHTTPServerRequest *request = c_request(self);
     FlState *st = self->st;
     FlHTTP1Connection *conn;
 
-    if (self->headers_written || !c_headers(self) ||
-        !FlHTTPServerRequest_Check(st, self->request) || request->connection == NULL ||
+    if (self->headers_written || !c_headers(self) || self->reason == NULL ||
+        request == NULL || request->connection == NULL ||
         !Py_IS_TYPE(request->connection, st->HTTP1Connection_type))
         return NULL;
     if (self->transforms != NULL && self->transforms != Py_None &&
@@ -789,17 +846,6 @@ send_direct(FlRequestHandler *self, FlHTTP1Connection *conn)
     Py_ssize_t count;
     int err;
 
-    if (self->dict != NULL) {
-        int jar = PyDict_Contains(self->dict, self->st->str__new_cookie);
-
-        if (jar > 0)
-            jar = call_hook(self, self->st->str__write_cookies);
-        if (jar < 0) {
-            Py_XDECREF(chunk);
-            Py_XDECREF(buffer);
-            return -1;
-        }
-    }
     chunks = chunks_of(self, &count);
     if (conn->head_request)
         count = 0;
@@ -869,7 +915,8 @@ log_is_silent(FlRequestHandler *self)
     PyObject *dict, *settings;
     bool silent = false;
 
-    if (!ORIGINAL(self, _log) || self->application == NULL ||
+    if (!ORIGINAL(self, _log) || !ORIGINAL(self, get_status) ||
+        !ORIGINAL(self, _request_summary) || self->application == NULL ||
         !Py_IS_TYPE(self->application, (PyTypeObject *)st->web_application))
         return false;
     dict = PyObject_GenericGetDict(self->application, NULL);
@@ -890,7 +937,7 @@ static int
 send_general(FlRequestHandler *self, PyObject **future)
 {
     FlState *st = self->st;
-    PyObject *connection = PyObject_GetAttrString(self->request, "connection");
+    PyObject *connection = request_attribute(self, "connection");
     PyObject *done, *flush, *keywords;
 
     if (connection == Py_None) {
@@ -918,15 +965,25 @@ send_general(FlRequestHandler *self, PyObject **future)
     return done == NULL ? -1 : 0;
 }
 
+/* `_write_cookies`, where it has something to do. 0, or -1. escapes */
+static int
+write_cookies(FlRequestHandler *self)
+{
+    int due = !ORIGINAL(self, _write_cookies);
+
+    if (!due && self->dict != NULL)
+        due = PyDict_Contains(self->dict, self->st->str__new_cookie);
+    return due > 0 ? call_hook(self, self->st->str__write_cookies) : due;
+}
+
 /* The connection owned the handler until now. */
 static void
 let_go(FlRequestHandler *self)
 {
-    FlHTTPServerRequest *request = (FlHTTPServerRequest *)self->request;
+    FlHTTPServerRequest *request = c_request(self);
     FlHTTP1Connection *conn;
 
-    if (!FlHTTPServerRequest_Check(self->st, self->request) ||
-        request->connection == NULL ||
+    if (request == NULL || request->connection == NULL ||
         !Py_IS_TYPE(request->connection, self->st->HTTP1Connection_type))
         return;
     conn = (FlHTTP1Connection *)request->connection;
@@ -968,6 +1025,15 @@ finish_request(FlRequestHandler *self, PyObject *chunk, PyObject **future)
             return -1;
     }
     conn = direct_connection(self);
+    if (conn != NULL) {
+        if (write_cookies(self) < 0)
+            return -1;
+        conn = direct_connection(self); /* that may have run anything */
+        if (conn == NULL && self->dict != NULL &&
+            PyDict_Contains(self->dict, self->st->str__new_cookie) > 0 &&
+            PyDict_DelItem(self->dict, self->st->str__new_cookie) < 0)
+            return -1; /* their headers are there: flush must not add them again */
+    }
     if (conn != NULL ? send_direct(self, conn) < 0 : send_general(self, future) < 0)
         return -1;
     if (!log_is_silent(self) && call_hook(self, st->str__log) < 0)
@@ -1026,10 +1092,19 @@ handler_complete_head(PyObject *op, PyObject *unused)
 static PyObject *
 handler_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    FlRequestHandler *self = (FlRequestHandler *)type->tp_alloc(type, 0);
+    FlRequestHandler *self;
 
     (void)args;
     (void)kwargs;
+    if (PyType_HasFeature(type, Py_TPFLAGS_IS_ABSTRACT)) {
+        PyObject *none = PyTuple_New(0);
+        PyObject *refused =
+            none == NULL ? NULL : PyBaseObject_Type.tp_new(type, none, NULL);
+
+        Py_XDECREF(none); /* TypeError: it names the abstract methods */
+        return refused;
+    }
+    self = (FlRequestHandler *)type->tp_alloc(type, 0);
     if (self == NULL)
         return NULL;
     self->st = FlState_OfType(type);
@@ -1051,6 +1126,8 @@ handler_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->request);
     Py_VISIT(self->headers);
     Py_VISIT(self->buffer);
+    Py_VISIT(self->chunk); /* subclasses of bytes and str may hold anything */
+    Py_VISIT(self->reason);
     Py_VISIT(self->transforms);
     Py_VISIT(self->path_args);
     Py_VISIT(self->path_kwargs);

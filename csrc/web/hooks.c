@@ -84,6 +84,29 @@ watch_type(FlHooks *hooks)
 #endif
 }
 
+/* Whether the class, or the first base that has it, has the name as this very object:
+ * a staticmethod's function looks the same once it was got from the class. 1, 0, -1. */
+static int
+stored_as_is(PyTypeObject *type, PyObject *name, PyObject *found)
+{
+    PyObject *mro = type->tp_mro;
+
+    for (Py_ssize_t i = 0; mro != NULL && i < PyTuple_GET_SIZE(mro); i++) {
+        PyObject *dict = PyObject_GetAttrString(PyTuple_GET_ITEM(mro, i), "__dict__");
+        PyObject *stored = dict == NULL ? NULL : PyObject_GetItem(dict, name);
+
+        Py_XDECREF(dict);
+        if (stored != NULL) {
+            Py_DECREF(stored);
+            return stored == found;
+        }
+        if (!PyErr_ExceptionMatches(PyExc_KeyError))
+            return -1;
+        PyErr_Clear();
+    }
+    return 0;
+}
+
 static int
 look_at_methods(FlHooks *hooks)
 {
@@ -91,16 +114,21 @@ look_at_methods(FlHooks *hooks)
         NULL, "get", "head", "post", "put", "delete", "patch", "options"};
 
     for (int i = 1; i < FL_HOOK_METHODS; i++) {
-        PyObject *found = PyObject_GetAttrString((PyObject *)hooks->type, names[i]);
+        PyObject *name = PyUnicode_InternFromString(names[i]), *found = NULL;
+        int plain = 0;
 
-        if (found == NULL) {
-            if (!PyErr_ExceptionMatches(PyExc_AttributeError))
-                return -1;
-            PyErr_Clear();
-        }
+        if (name == NULL)
+            return -1;
+        if (PyObject_GetOptionalAttr((PyObject *)hooks->type, name, &found) < 0)
+            plain = -1;
         /* Only a plain function is called with the handler in front. */
-        if (found != NULL && !PyFunction_Check(found))
+        if (found != NULL && PyFunction_Check(found))
+            plain = stored_as_is(hooks->type, name, found);
+        Py_DECREF(name);
+        if (plain <= 0)
             Py_CLEAR(found);
+        if (plain < 0)
+            return -1;
         Py_XSETREF(hooks->methods[i], found);
     }
     return 0;

@@ -237,6 +237,7 @@ attribute(PyObject *object, PyObject *name)
     return value;
 }
 
+/* 1; 0 when only some of the groups have names; -1. */
 static int
 group_names(route *r)
 {
@@ -244,12 +245,18 @@ group_names(route *r)
     PyObject *names = index == NULL ? NULL : PySequence_Tuple(index);
 
     Py_XDECREF(index);
-    if (names == NULL)
-        return -1;
-    if (PyTuple_GET_SIZE(names) == 0)
+    PyObject *groups =
+        names == NULL ? NULL : PyObject_GetAttrString(r->regex, "groups");
+    Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names), all;
+
+    all = groups == NULL ? -1 : PyLong_AsSsize_t(groups);
+    Py_XDECREF(groups);
+    if (all < 0 || named == 0)
         Py_CLEAR(names);
     r->names = names; /* in the order of the groups: all are named or none */
-    return 0;
+    if (all < 0)
+        return -1;
+    return named == 0 || named == all;
 }
 
 static int
@@ -258,7 +265,7 @@ make_route(FlState *st, route *r, PyObject *rule)
     PyObject *pattern = NULL, *flags = NULL;
     Py_ssize_t n;
     const char *s;
-    int simple = -1;
+    int simple = -1, named;
 
     r->rule = Py_NewRef(rule);
     r->matcher = attribute(rule, st->str_matcher);
@@ -276,8 +283,11 @@ make_route(FlState *st, route *r, PyObject *rule)
         return 0;
     pattern = PyObject_GetAttrString(r->regex, "pattern");
     flags = PyObject_GetAttrString(r->regex, "flags");
-    if (pattern == NULL || flags == NULL || group_names(r) < 0)
+    named = pattern == NULL || flags == NULL ? -1 : group_names(r);
+    if (named <= 0) {
+        simple = named; /* 0: a rule for Python, and so are those behind it */
         goto done;
+    }
     simple = 0;
     if (PyUnicode_Check(pattern) && PyLong_Check(flags) &&
         PyLong_AsLong(flags) == 32 /* re.UNICODE, nothing else */) {

@@ -6,9 +6,14 @@ here are the names a program imports, those of ``tornado.web`` 6.6 and
 """
 
 from pyfastloop import _core
+from pyfastloop.httputil import HTTPServerRequest
 from pyfastloop.log import access_log
-from pyfastloop.routing import AnyMatches, PathMatches, URLSpec
-from pyfastloop.web.application import Application, _ApplicationRouter
+from pyfastloop.routing import AnyMatches, PathMatches, URLSpec, _RoutingDelegate
+from pyfastloop.web.application import (
+    Application,
+    _ApplicationRouter,
+    _HandlerDelegate,
+)
 from pyfastloop.web.base import SERVER_NAME
 from pyfastloop.web.decorators import (
     addslash,
@@ -40,6 +45,14 @@ from pyfastloop.web.ui_modules import TemplateModule, UIModule
 
 url = URLSpec
 
+_DELEGATE = (
+    "__init__",
+    "headers_received",
+    "data_received",
+    "finish",
+    "on_connection_close",
+)
+
 _core.set_web(
     handler=RequestHandler,
     application=Application,
@@ -48,6 +61,13 @@ _core.set_web(
     any_matches=AnyMatches,
     access_log=access_log,
     server_header=SERVER_NAME,
+    others={
+        PathMatches: ("match",),
+        AnyMatches: ("match",),
+        _HandlerDelegate: (*_DELEGATE, "execute"),
+        _RoutingDelegate: _DELEGATE,
+        HTTPServerRequest: ("__init__", "__new__", "__setattr__", "_parse_body"),
+    },
 )
 
 __all__ = [

@@ -355,13 +355,40 @@ class _HandlerDelegate(httputil.HTTPMessageDelegate):
         if self.stream_request_body:
             self.handler = handler
             handler._prepared_future = Future()
-        transforms = [make(self.request) for make in self.application.transforms]
-        running = gen.convert_yielded(
-            handler._execute(transforms, *self.path_args, **self.path_kwargs)
-        )
-        running.add_done_callback(_report)
-        self.running = running
+        self.running = _start(handler, self.path_args, self.path_kwargs)
         return handler._prepared_future
+
+
+def _start(
+    handler: RequestHandler, args: Iterable[bytes], kwargs: dict[str, bytes]
+) -> Any:
+    """The future of the handler's ``_execute``."""
+    application, request = handler.application, handler.request
+    transforms = [make(request) for make in application.transforms]
+    running = gen.convert_yielded(handler._execute(transforms, *args, **kwargs))
+    running.add_done_callback(_report)
+    return running
+
+
+def _run(
+    application: Application,
+    request: httputil.HTTPServerRequest,
+    handler: RequestHandler | type[RequestHandler],
+    handler_kwargs: dict[str, Any] | None,
+    groups: Any,
+) -> None:
+    """Goes on with a whole request that C had begun, when something was replaced since:
+    by a handler that exists already, or by its class."""
+    named = isinstance(groups, dict)
+    args: Any = () if named else groups or ()
+    kwargs = groups if named else {}
+    if isinstance(handler, type):
+        delegate = application.get_handler_delegate(
+            request, handler, handler_kwargs, args, kwargs
+        )
+        delegate.execute()
+    else:
+        _start(handler, args, kwargs)
 
 
 def _report(running: Any) -> None:

@@ -252,7 +252,7 @@ class CookiesMixin(HandlerState):
                 raise
         for morsel in jar.values():
             octets = morsel.OutputString().encode("utf-8")
-            self._headers.add("Set-Cookie", octets.decode("latin-1"))
+            self.add_header("Set-Cookie", octets.decode("latin-1"))
 
 
 def _text(name: str, attribute: str, value: str) -> str:

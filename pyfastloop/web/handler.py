@@ -191,7 +191,9 @@ class RequestHandler(
                 if self._stream_request_body:
                     try:
                         await self.request._body_future
-                    except StreamClosedError:
+                    except StreamClosedError as error:
+                        # The request holds it by its future: a cycle with this frame.
+                        error.__traceback__ = None
                         return
                 result = self._method()(*self.path_args, **self.path_kwargs)
                 if result is not None:
