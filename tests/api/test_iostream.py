@@ -13,6 +13,7 @@ import weakref
 from typing import Any
 
 import pytest
+from streams import on_loop, pair, reset, tcp_pair, tcp_sockets
 
 from pyfastloop import _core
 from pyfastloop.iostream import (
@@ -23,7 +24,6 @@ from pyfastloop.iostream import (
     StreamClosedError,
     UnsatisfiableReadError,
 )
-from tests.streams import on_loop, pair, reset, tcp_pair, tcp_sockets
 
 MEGA = 1024 * 1024
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streams import on_loop, reset, tcp_pair, tcp_sockets
 
 import pyfastloop
 from pyfastloop.iostream import IOStream, SSLIOStream, StreamClosedError
 from pyfastloop.netutil import bind_sockets
 from pyfastloop.tcpclient import TCPClient
 from pyfastloop.tcpserver import TCPServer
-from tests.streams import on_loop, reset, tcp_pair, tcp_sockets
 
 HERE = Path(pyfastloop.__file__).parent
 CERT, KEY = str(HERE / "testing_cert.pem"), str(HERE / "testing_key.pem")

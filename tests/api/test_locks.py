@@ -9,11 +9,11 @@ import weakref
 from typing import Any
 
 import pytest
+from streams import on_loop
 
 from pyfastloop import gen, locks, util
 from pyfastloop.concurrent import Future
 from pyfastloop.ioloop import IOLoop
-from tests.streams import on_loop
 
 NOW = datetime.timedelta(0)
 LATER = datetime.timedelta(hours=1)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streams import on_loop
 
 import pyfastloop
 from pyfastloop.iostream import IOStream
@@ -30,7 +31,6 @@ from pyfastloop.netutil import (
     ssl_options_to_context,
     ssl_wrap_socket,
 )
-from tests.streams import on_loop
 
 HERE = Path(pyfastloop.__file__).parent
 CERT, KEY = str(HERE / "testing_cert.pem"), str(HERE / "testing_key.pem")

@@ -11,6 +11,7 @@ import textwrap
 from typing import Any
 
 import pytest
+from streams import on_loop
 
 from pyfastloop.ioloop import IOLoop
 from pyfastloop.iostream import PipeIOStream
@@ -21,7 +22,6 @@ from pyfastloop.process import (
     fork_processes,
     task_id,
 )
-from tests.streams import on_loop
 
 
 def run_script(script: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:

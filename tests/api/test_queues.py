@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from streams import on_loop
 
 from pyfastloop import gen, util
 from pyfastloop.ioloop import IOLoop
 from pyfastloop.queues import LifoQueue, PriorityQueue, Queue, QueueEmpty, QueueFull
-from tests.streams import on_loop
 
 NOW = datetime.timedelta(0)
 LATER = datetime.timedelta(hours=1)

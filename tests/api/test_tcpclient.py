@@ -8,13 +8,13 @@ import socket
 from typing import Any
 
 import pytest
+from streams import on_loop
 
 from pyfastloop.iostream import IOStream, StreamClosedError
 from pyfastloop.netutil import Resolver, bind_sockets
 from pyfastloop.tcpclient import TCPClient, _interleave, _Race
 from pyfastloop.tcpserver import TCPServer
 from pyfastloop.util import TimeoutError
-from tests.streams import on_loop
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 

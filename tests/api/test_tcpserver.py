@@ -12,12 +12,12 @@ import sys
 from typing import Any
 
 import pytest
+from streams import on_loop
 
 from pyfastloop import gen
 from pyfastloop.iostream import IOStream, StreamClosedError
 from pyfastloop.netutil import bind_sockets, bind_unix_socket
 from pyfastloop.tcpserver import TCPServer
-from tests.streams import on_loop
 
 
 async def client_of(address: Any, family: int = socket.AF_INET) -> IOStream:
