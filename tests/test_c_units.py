@@ -1,8 +1,8 @@
 """The plain C tests under tests/c, each compiled with sanitizers and run.
 
-The pure layers (csrc/base, csrc/proto) need no Python, so their tests are C programs: one
-per file, exit status 0 when every check held. Here each is one pytest item. The compiler is
-``CC`` or gcc; objects of the layers are built once a session.
+The pure layers (csrc/base, csrc/proto) need no Python, so their tests are C programs:
+one per file, exit status 0 when every check held. Here each is one pytest item. The
+compiler is ``CC`` or gcc; objects of the layers are built once a session.
 """
 
 from __future__ import annotations

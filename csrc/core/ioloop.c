@@ -348,9 +348,8 @@ int
 FlLoop_LogWhenDone(FlLoop *loop, PyObject *future, PyObject *callable)
 {
     PyObject *contexts = FlStack_Get(loop->st);
-    PyObject *outcome =
-        PyTuple_Pack(4, future, callable ? callable : Py_None,
-                     contexts ? contexts : loop->st->empty_tuple, loop);
+    PyObject *outcome = PyTuple_Pack(4, future, callable ? callable : Py_None,
+                                     contexts ? contexts : loop->st->empty_tuple, loop);
     int err;
 
     Py_XDECREF(contexts);

@@ -33,22 +33,22 @@
     X(CoroutineFunction) \
     X(IOLoopBase)
 
-#define FL_NET_TYPES(X) \
-    X(Listener)         \
-    X(BaseIOStream)     \
-    X(IOStream)         \
-    X(PipeIOStream)     \
-    X(SSLIOStream)      \
-    X(StreamWriteBuffer) \
-    X(Transport)        \
-    X(ReadPipeTransport) \
+#define FL_NET_TYPES(X)   \
+    X(Listener)           \
+    X(BaseIOStream)       \
+    X(IOStream)           \
+    X(PipeIOStream)       \
+    X(SSLIOStream)        \
+    X(StreamWriteBuffer)  \
+    X(Transport)          \
+    X(ReadPipeTransport)  \
     X(WritePipeTransport) \
-    X(Acceptor)         \
-    X(TransportMethods) \
-    X(SockWatch)        \
-    X(SockCall)         \
-    X(SockMethods)      \
-    X(Datagrams)        \
+    X(Acceptor)           \
+    X(TransportMethods)   \
+    X(SockWatch)          \
+    X(SockCall)           \
+    X(SockMethods)        \
+    X(Datagrams)          \
     X(DatagramMethods)
 
 #define FL_HTTP_TYPES(X)     \
@@ -57,8 +57,8 @@
     X(HTTP1Parameters)       \
     X(HTTP1Connection)       \
     X(HTTP1ServerConnection) \
-    X(HTTPFunctions)     \
-    X(ClientLink)        \
+    X(HTTPFunctions)         \
+    X(ClientLink)            \
     X(WebSocketLink)
 
 #define FL_WEB_TYPES(X) \
@@ -75,46 +75,47 @@
 
 /* X(name): field str_name, the interned string "name". One list per layer. */
 #define FL_CORE_NAMES(X)                                                               \
-    X(_pyfastloop_wrapped)     \
+    X(_pyfastloop_wrapped)                                                             \
     X(_asyncio_future_blocking)                                                        \
     X(_check_slow)                                                                     \
     X(_create_by_factory)                                                              \
     X(_on_signal)                                                                      \
     X(_report_slow)                                                                    \
     X(add_done_callback)                                                               \
-    X(add_reader) X(asyncio_loop) X(call_at) X(call_exception_handler) X(call_soon)    \
+    X(add_reader)                                                                      \
+    X(asyncio_loop) X(call_at) X(call_exception_handler) X(call_soon)                  \
         X(call_soon_threadsafe) X(callback) X(cancel) X(cancelled) X(close) X(context) \
             X(done) X(error) X(exc_info) X(exception) X(fileno) X(future) X(get_loop)  \
                 X(handle) X(is_closed) X(loop) X(message) X(msg) X(name)               \
                     X(remove_done_callback) X(remove_reader) X(result)                 \
                         X(source_traceback) X(task) X(throw) X(time) X(value)
 
-#define FL_NET_NAMES(X) \
-    X(buffer_updated)   \
-    X(close_fd)         \
-    X(connect)          \
-    X(connection_lost)  \
-    X(connection_made)  \
+#define FL_NET_NAMES(X)  \
+    X(buffer_updated)    \
+    X(close_fd)          \
+    X(connect)           \
+    X(connection_lost)   \
+    X(connection_made)   \
     X(datagram_received) \
-    X(do_handshake)     \
-    X(eof_received)     \
-    X(error_received)   \
-    X(get_buffer)       \
-    X(get_fd_error)     \
-    X(pause_writing)    \
-    X(peername)         \
-    X(pipe)             \
-    X(read)             \
-    X(read_from_fd)     \
-    X(resume_writing)   \
-    X(search)           \
-    X(sendto)           \
-    X(socket)           \
-    X(sockname)         \
-    X(ssl_options)      \
-    X(transport)        \
-    X(unwrap)           \
-    X(write)            \
+    X(do_handshake)      \
+    X(eof_received)      \
+    X(error_received)    \
+    X(get_buffer)        \
+    X(get_fd_error)      \
+    X(pause_writing)     \
+    X(peername)          \
+    X(pipe)              \
+    X(read)              \
+    X(read_from_fd)      \
+    X(resume_writing)    \
+    X(search)            \
+    X(sendto)            \
+    X(socket)            \
+    X(sockname)          \
+    X(ssl_options)       \
+    X(transport)         \
+    X(unwrap)            \
+    X(write)             \
     X(write_to_fd)
 
 #define FL_HTTP_NAMES(X)   \
@@ -197,27 +198,27 @@
 
 /* X(field, "module", "attribute"): imported once when the module is made. The private
  * names of asyncio.tasks are the documented hooks for other task implementations. */
-#define FL_IMPORTS(X)                                        \
-    X(get_running_loop, "asyncio", "_get_running_loop")      \
-    X(set_running_loop, "asyncio", "_set_running_loop")      \
-    X(AsyncioFuture, "asyncio", "Future")                    \
-    X(AsyncioTask, "asyncio", "Task")                        \
-    X(AsyncioHandle, "asyncio", "Handle")                    \
-    X(AsyncioTimerHandle, "asyncio", "TimerHandle")          \
-    X(CancelledError, "asyncio", "CancelledError")           \
-    X(InvalidStateError, "asyncio", "InvalidStateError")     \
-    X(current_task, "asyncio", "current_task")               \
-    X(register_task, "asyncio.tasks", "_register_task")      \
-    X(unregister_task, "asyncio.tasks", "_unregister_task")  \
-    X(iscoroutine, "asyncio", "iscoroutine")                 \
-    X(iscoroutinefunction, "inspect", "iscoroutinefunction") \
-    X(ConcurrentFuture, "concurrent.futures", "Future")      \
-    X(get_logger, "logging", "getLogger")                    \
-    X(partial, "functools", "partial")                       \
-    X(extract_stack, "traceback", "extract_stack")           \
-    X(AsyncioTransport, "asyncio", "Transport")              \
-    X(AsyncioReadTransport, "asyncio", "ReadTransport")      \
-    X(AsyncioWriteTransport, "asyncio", "WriteTransport")    \
+#define FL_IMPORTS(X)                                           \
+    X(get_running_loop, "asyncio", "_get_running_loop")         \
+    X(set_running_loop, "asyncio", "_set_running_loop")         \
+    X(AsyncioFuture, "asyncio", "Future")                       \
+    X(AsyncioTask, "asyncio", "Task")                           \
+    X(AsyncioHandle, "asyncio", "Handle")                       \
+    X(AsyncioTimerHandle, "asyncio", "TimerHandle")             \
+    X(CancelledError, "asyncio", "CancelledError")              \
+    X(InvalidStateError, "asyncio", "InvalidStateError")        \
+    X(current_task, "asyncio", "current_task")                  \
+    X(register_task, "asyncio.tasks", "_register_task")         \
+    X(unregister_task, "asyncio.tasks", "_unregister_task")     \
+    X(iscoroutine, "asyncio", "iscoroutine")                    \
+    X(iscoroutinefunction, "inspect", "iscoroutinefunction")    \
+    X(ConcurrentFuture, "concurrent.futures", "Future")         \
+    X(get_logger, "logging", "getLogger")                       \
+    X(partial, "functools", "partial")                          \
+    X(extract_stack, "traceback", "extract_stack")              \
+    X(AsyncioTransport, "asyncio", "Transport")                 \
+    X(AsyncioReadTransport, "asyncio", "ReadTransport")         \
+    X(AsyncioWriteTransport, "asyncio", "WriteTransport")       \
     X(AsyncioDatagramTransport, "asyncio", "DatagramTransport") \
     X(BufferedProtocol, "asyncio", "BufferedProtocol")
 
@@ -281,9 +282,9 @@
     X(web_content_type)      \
     X(web_date)              \
     X(web_application_hooks) \
-    X(web_router_hooks)     \
-    X(web_report)           \
-    X(web_connection_hooks) \
+    X(web_router_hooks)      \
+    X(web_report)            \
+    X(web_connection_hooks)  \
     X(web_ok)
 
 /* One slot for each well-known header name; http/headers.c checks that they do. */

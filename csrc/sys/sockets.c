@@ -69,7 +69,8 @@ fl_socket_recvfrom(int fd, void *buf, size_t n, fl_address *peer)
 ssize_t
 fl_socket_sendto(int fd, const void *buf, size_t n, const fl_address *to)
 {
-    const struct sockaddr *addr = to == NULL ? NULL : (const struct sockaddr *)&to->addr;
+    const struct sockaddr *addr =
+        to == NULL ? NULL : (const struct sockaddr *)&to->addr;
 
     for (;;) {
         ssize_t sent = sendto(fd, buf, n, MSG_DONTWAIT | MSG_NOSIGNAL, addr,
