@@ -9,6 +9,7 @@ child is reaped by `subprocess.Popen` alone. Where the kernel has no pidfd (befo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import threading
@@ -32,7 +33,8 @@ class _PipeProtocol(asyncio.Protocol):
         self.pipe = transport
 
     def data_received(self, data: bytes) -> None:
-        self.process._protocol.pipe_data_received(self.fd, data)
+        process = self.process
+        process._tell(process._protocol.pipe_data_received, self.fd, data)
 
     def eof_received(self) -> None:
         pass
@@ -66,7 +68,8 @@ class ProcessTransport(asyncio.SubprocessTransport):
         self._closed = False
         self._pipes: dict[int, _PipeProtocol] = {}
         self._waiters: list[asyncio.Future[int]] = []
-        self._begun = False
+        # What the pipes say before connection_made() waits for it.
+        self._pending: list[tuple[Callable[..., object], tuple[Any, ...]]] | None = []
         self._lost = False
         self._pidfd = -1
 
@@ -88,8 +91,16 @@ class ProcessTransport(asyncio.SubprocessTransport):
                     lambda fd=fd: _PipeProtocol(self, fd), pipe
                 )
         self._protocol.connection_made(self)
-        self._begun = True
+        pending, self._pending = self._pending, None
+        for callback, args in pending or ():
+            callback(*args)
         self._watch()
+
+    def _tell(self, callback: Callable[..., object], *args: Any) -> None:
+        if self._pending is None:
+            callback(*args)
+        else:
+            self._pending.append((callback, args))
 
     def _watch(self) -> None:
         try:
@@ -133,11 +144,11 @@ class ProcessTransport(asyncio.SubprocessTransport):
     # ---- ending ----
 
     def _pipe_lost(self, fd: int, exc: BaseException | None) -> None:
-        self._protocol.pipe_connection_lost(fd, exc)
+        self._tell(self._protocol.pipe_connection_lost, fd, exc)
         self._try_finish()
 
     def _try_finish(self) -> None:
-        if self._returncode is None or self._lost or not self._begun:
+        if self._returncode is None or self._lost or self._pending is not None:
             return
         if all(pipe.disconnected for pipe in self._pipes.values()):
             self._lost = True
@@ -163,10 +174,9 @@ class ProcessTransport(asyncio.SubprocessTransport):
         for each in self._pipes.values():
             each.pipe.close()
         if self._returncode is None and self._popen.poll() is None:
-            try:
+            # It has ended meanwhile, or runs as somebody else.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 self._popen.kill()
-            except (ProcessLookupError, PermissionError):
-                pass  # it has ended, or runs as somebody else
 
     def __del__(self) -> None:
         if not self._closed:
@@ -306,7 +316,7 @@ class Subprocesses:
             raise
         except BaseException:
             transport.close()
-            transport._begun = True
+            transport._pending = None
             if transport._pidfd < 0 and transport._returncode is None:
                 transport._watch()
             await transport._wait()

@@ -483,8 +483,7 @@ def test_sock_sendfile(loop, connected, offset, count, kind):
 
     async def main():
         client, accepted = connected
-        file = tempfile.TemporaryFile() if kind == "file" else io.BytesIO()
-        with file:
+        with tempfile.TemporaryFile() if kind == "file" else io.BytesIO() as file:
             file.write(BIG)
             file.flush()
             file.seek(0)
