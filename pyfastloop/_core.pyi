@@ -8,7 +8,14 @@ import contextvars
 import datetime
 import logging
 import ssl
-from collections.abc import Callable, Coroutine, Generator, Iterator, MutableMapping
+from collections.abc import (
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+    MutableMapping,
+)
 from http.cookies import SimpleCookie
 from typing import (
     Any,
@@ -18,6 +25,7 @@ from typing import (
     TypeVarTuple,
     Unpack,
     final,
+    overload,
     type_check_only,
 )
 
@@ -33,6 +41,7 @@ from pyfastloop.httputil import (
     ResponseStartLine,
 )
 from pyfastloop.ioloop import IOLoop
+from pyfastloop.web.arguments import _ArgDefaultMarker
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -444,6 +453,48 @@ class RequestHandlerBase:
     def compute_etag(self) -> str | None: ...
     def set_etag_header(self) -> None: ...
     def check_etag_header(self) -> bool: ...
+    @overload
+    def get_argument(self, name: str, default: str, strip: bool = ...) -> str: ...
+    @overload
+    def get_argument(
+        self, name: str, default: _ArgDefaultMarker = ..., strip: bool = ...
+    ) -> str: ...
+    @overload
+    def get_argument(self, name: str, default: _T, strip: bool = ...) -> str | _T: ...
+    @overload
+    def get_body_argument(self, name: str, default: str, strip: bool = ...) -> str: ...
+    @overload
+    def get_body_argument(
+        self, name: str, default: _ArgDefaultMarker = ..., strip: bool = ...
+    ) -> str: ...
+    @overload
+    def get_body_argument(
+        self, name: str, default: _T, strip: bool = ...
+    ) -> str | _T: ...
+    @overload
+    def get_query_argument(self, name: str, default: str, strip: bool = ...) -> str: ...
+    @overload
+    def get_query_argument(
+        self, name: str, default: _ArgDefaultMarker = ..., strip: bool = ...
+    ) -> str: ...
+    @overload
+    def get_query_argument(
+        self, name: str, default: _T, strip: bool = ...
+    ) -> str | _T: ...
+    def get_arguments(self, name: str, strip: bool = True) -> list[str]: ...
+    def get_body_arguments(self, name: str, strip: bool = True) -> list[str]: ...
+    def get_query_arguments(self, name: str, strip: bool = True) -> list[str]: ...
+    def _get_argument(
+        self,
+        name: str,
+        default: Any,
+        source: Mapping[str, list[bytes]],
+        strip: bool = True,
+    ) -> Any: ...
+    def _get_arguments(
+        self, name: str, source: Mapping[str, list[bytes]], strip: bool = True
+    ) -> list[str]: ...
+    def get_cookie(self, name: str, default: str | None = None) -> str | None: ...
 
 def set_web(
     handler: type,

@@ -141,6 +141,16 @@
 #define FL_WEB_NAMES(X)              \
     X(__dict__)                      \
     X(_break_cycles)                 \
+    X(_get_argument)                 \
+    X(_get_arguments)                \
+    X(_remove_control_chars_regex)   \
+    X(arguments)                     \
+    X(body_arguments)                \
+    X(cookies)                       \
+    X(default)                       \
+    X(query_arguments)               \
+    X(source)                        \
+    X(strip)                         \
     X(_c_routes)                     \
     X(_cache)                        \
     X(_clear_representation_headers) \
@@ -282,10 +292,17 @@
     X(web_content_type)      \
     X(web_date)              \
     X(web_application_hooks) \
-    X(web_router_hooks)      \
-    X(web_report)            \
-    X(web_connection_hooks)  \
-    X(web_ok)
+    X(web_router_hooks)     \
+    X(web_report)           \
+    X(web_connection_hooks) \
+    X(web_ok)               \
+    X(web_arg_default)      \
+    X(web_missing_argument) \
+    X(web_name_keyword)     \
+    X(web_request_hooks)    \
+    X(web_json_hooks)       \
+    X(web_json_type)        \
+    X(web_json_facts)
 
 /* One slot for each well-known header name; http/headers.c checks that they do. */
 #define FL_STATE_HEADER_NAMES 96

@@ -452,7 +452,10 @@ FlHTTPHeaders_FromBlock(FlState *st, FlHeadBlock *block)
     for (uint32_t i = 0; i < head->nfields; i++) {
         const fl_field *f = &head->fields[i];
         fl_span name = FlHeadBlock_Span(block, f->name);
-        uint32_t hash = name_hash(name);
+        uint32_t hash =
+            f->id != FL_H_OTHER && FlHTTPHeaders_KnownName(st, f->id) != NULL
+                ? st->header_hashes[f->id]
+                : name_hash(name);
         int32_t leader = find_hashed(self, name, hash);
 
         self->entries[self->count++] = (FlHeaderEntry){

@@ -13,6 +13,8 @@
 #include <string.h>
 
 #include "core/task.h"
+#include "web/arguments.h"
+#include "web/json.h"
 #include "web/route.h"
 
 /* ---- what Python handed in ---- */
@@ -69,33 +71,10 @@ set_web(PyObject *module, PyObject *args, PyObject *kwargs)
         other_hooks(st, others) < 0)
         return NULL;
     (void)FlWeb_ConnectionOriginal(st);
+    (void)FlWeb_RequestOriginal(st);
+    if (FlWeb_RememberJson(st) < 0)
+        return NULL;
     Py_RETURN_NONE;
-}
-
-/* The hooks of one plain class: names and what they are now. */
-static FlHooks *
-plain_hooks(FlState *st, PyObject *type, const char *const *names, Py_ssize_t count)
-{
-    PyObject *keys = PyTuple_New(count), *values = PyTuple_New(count);
-    FlHooks *hooks = NULL;
-
-    for (Py_ssize_t i = 0; keys != NULL && values != NULL && i < count; i++) {
-        PyObject *key = PyUnicode_InternFromString(names[i]);
-        PyObject *value = key == NULL ? NULL : PyObject_GetAttr(type, key);
-
-        if (value == NULL) {
-            Py_XDECREF(key);
-            goto done;
-        }
-        PyTuple_SET_ITEM(keys, i, key);
-        PyTuple_SET_ITEM(values, i, value);
-    }
-    if (keys != NULL && values != NULL)
-        hooks = FlHooks_New(st, (PyTypeObject *)type, keys, values);
-done:
-    Py_XDECREF(keys);
-    Py_XDECREF(values);
-    return hooks;
 }
 
 static PyObject *
@@ -103,7 +82,7 @@ set_web_server(PyObject *module, PyObject *type)
 {
     static const char *const names[] = {"start_request"};
     FlState *st = FlState_OfModule(module);
-    FlHooks *hooks = plain_hooks(st, type, names, Py_ARRAY_LENGTH(names));
+    FlHooks *hooks = FlHooks_OfClass(st, type, names, Py_ARRAY_LENGTH(names));
 
     if (hooks == NULL)
         return NULL;
@@ -119,7 +98,7 @@ application_hooks(FlState *st)
         "get_handler_delegate", "__getattribute__", "__setattr__"};
 
     if (st->web_application_hooks == NULL)
-        st->web_application_hooks = (PyObject *)plain_hooks(
+        st->web_application_hooks = (PyObject *)FlHooks_OfClass(
             st, st->web_application, names, Py_ARRAY_LENGTH(names));
     return (FlHooks *)st->web_application_hooks;
 }
@@ -131,8 +110,8 @@ router_hooks(FlState *st)
                                         "get_target_delegate", "__getattribute__"};
 
     if (st->web_router_hooks == NULL)
-        st->web_router_hooks =
-            (PyObject *)plain_hooks(st, st->web_router, names, Py_ARRAY_LENGTH(names));
+        st->web_router_hooks = (PyObject *)FlHooks_OfClass(st, st->web_router, names,
+                                                           Py_ARRAY_LENGTH(names));
     return (FlHooks *)st->web_router_hooks;
 }
 
@@ -206,9 +185,26 @@ FlWeb_ConnectionOriginal(FlState *st)
     FlHooks *hooks;
 
     if (st->web_connection_hooks == NULL)
-        st->web_connection_hooks = (PyObject *)plain_hooks(
+        st->web_connection_hooks = (PyObject *)FlHooks_OfClass(
             st, (PyObject *)st->HTTP1Connection_type, names, Py_ARRAY_LENGTH(names));
     hooks = (FlHooks *)st->web_connection_hooks;
+    if (hooks == NULL || FlHooks_Verify(hooks) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    return hooks->replaced == 0;
+}
+
+bool
+FlWeb_RequestOriginal(FlState *st)
+{
+    static const char *const names[] = {"cookies", "__getattribute__"};
+    FlHooks *hooks;
+
+    if (st->web_request_hooks == NULL)
+        st->web_request_hooks = (PyObject *)FlHooks_OfClass(
+            st, (PyObject *)st->HTTPServerRequest_type, names, Py_ARRAY_LENGTH(names));
+    hooks = (FlHooks *)st->web_request_hooks;
     if (hooks == NULL || FlHooks_Verify(hooks) < 0) {
         PyErr_Clear();
         return false;
@@ -385,34 +381,7 @@ new_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request)
 static PyObject *
 decoded(FlRequestHandler *self, PyObject *raw, PyObject *name)
 {
-    FlState *st = self->st;
-
-    if (raw == Py_None)
-        return Py_NewRef(raw);
-    if (FlRequestHandler_Original(self, FL_HOOK_decode_argument)) {
-        PyObject *text =
-            PyUnicode_DecodeUTF8(PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw), NULL);
-
-        if (text != NULL || !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
-            return text;
-        PyErr_Clear(); /* the original says it better */
-    }
-    if (name == NULL)
-        return PyObject_CallMethodOneArg((PyObject *)self, st->str_decode_argument,
-                                         raw);
-    {
-        PyObject *method = PyObject_GetAttr((PyObject *)self, st->str_decode_argument);
-        PyObject *args = PyTuple_Pack(1, raw),
-                 *kwargs = Py_BuildValue("{s:O}", "name", name);
-        PyObject *text = method == NULL || args == NULL || kwargs == NULL
-                             ? NULL
-                             : PyObject_Call(method, args, kwargs);
-
-        Py_XDECREF(method);
-        Py_XDECREF(args);
-        Py_XDECREF(kwargs);
-        return text;
-    }
+    return raw == Py_None ? Py_NewRef(raw) : FlRequestHandler_Decode(self, raw, name);
 }
 
 static int

@@ -9,6 +9,8 @@
 #include "base/format.h"
 #include "core/future.h"
 #include "sys/clock.h"
+#include "web/arguments.h"
+#include "web/json.h"
 
 #define REASON_OK "OK"
 
@@ -347,13 +349,11 @@ handler_clear_header(PyObject *op, PyObject *name)
 
 /* ---- writing ---- */
 
-/* escape.json_encode as the module has it now, and the type that says so. */
+/* escape.json_encode as the module has it now. */
 static PyObject *
-encode_json(FlRequestHandler *self, PyObject *chunk)
+encode_json_by_name(FlState *st, PyObject *chunk)
 {
-    FlState *st = self->st;
-    PyObject *encode, *text, *octets = NULL, *done;
-    PyObject *kind;
+    PyObject *encode, *text, *octets;
 
     if (st->json_encode_module == NULL)
         st->json_encode_module = PyImport_ImportModule("pyfastloop.escape");
@@ -367,10 +367,26 @@ encode_json(FlRequestHandler *self, PyObject *chunk)
     octets =
         PyUnicode_Check(text) ? PyUnicode_AsUTF8String(text) : PyBytes_FromObject(text);
     Py_DECREF(text);
-    kind =
-        octets == NULL ? NULL : PyUnicode_FromString("application/json; charset=UTF-8");
+    return octets;
+}
+
+/* A dict as JSON, and the type that says so. */
+static PyObject *
+encode_json(FlRequestHandler *self, PyObject *chunk)
+{
+    FlState *st = self->st;
+    PyObject *octets, *kind, *done;
+
+    octets = FlWeb_Json(st, chunk);
+    if (octets == Py_None) {
+        Py_DECREF(octets);
+        octets = encode_json_by_name(st, chunk);
+    }
+    if (octets == NULL)
+        return NULL;
+    kind = constant(&st->web_json_type, "application/json; charset=UTF-8");
     if (kind == NULL) {
-        Py_XDECREF(octets);
+        Py_DECREF(octets);
         return NULL;
     }
     if (ORIGINAL(self, set_header) && c_headers(self)) {
@@ -384,7 +400,6 @@ encode_json(FlRequestHandler *self, PyObject *chunk)
             Py_CLEAR(octets);
         Py_XDECREF(done);
     }
-    Py_DECREF(kind);
     return octets;
 }
 
@@ -1331,6 +1346,8 @@ static PyType_Spec handler_spec = {
 int
 FlRequestHandler_AddType(PyObject *module, FlState *st)
 {
-    return FlState_AddType(module, &st->RequestHandler_type, &handler_spec, NULL,
-                           false);
+    if (FlState_AddType(module, &st->RequestHandler_type, &handler_spec, NULL, false) <
+        0)
+        return -1;
+    return FlRequestHandler_AddArguments(st);
 }

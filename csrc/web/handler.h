@@ -53,6 +53,9 @@ bool FlWeb_LogOriginal(FlState *st);
 /* Whether HTTP1Connection's own methods are the originals. */
 bool FlWeb_ConnectionOriginal(FlState *st);
 
+/* Whether HTTPServerRequest's cookies are the originals. */
+bool FlWeb_RequestOriginal(FlState *st);
+
 int FlRequestHandler_AddType(PyObject *module, FlState *st);
 
 #endif

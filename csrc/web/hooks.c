@@ -190,6 +190,31 @@ FlHooks_New(FlState *st, PyTypeObject *type, PyObject *names, PyObject *original
     return hooks;
 }
 
+FlHooks *
+FlHooks_OfClass(FlState *st, PyObject *type, const char *const *names, Py_ssize_t count)
+{
+    PyObject *keys = PyTuple_New(count), *values = PyTuple_New(count);
+    FlHooks *hooks = NULL;
+
+    for (Py_ssize_t i = 0; keys != NULL && values != NULL && i < count; i++) {
+        PyObject *key = PyUnicode_InternFromString(names[i]);
+        PyObject *value = key == NULL ? NULL : PyObject_GetAttr(type, key);
+
+        if (value == NULL) {
+            Py_XDECREF(key);
+            goto done;
+        }
+        PyTuple_SET_ITEM(keys, i, key);
+        PyTuple_SET_ITEM(values, i, value);
+    }
+    if (keys != NULL && values != NULL)
+        hooks = FlHooks_New(st, (PyTypeObject *)type, keys, values);
+done:
+    Py_XDECREF(keys);
+    Py_XDECREF(values);
+    return hooks;
+}
+
 static int
 hooks_traverse(PyObject *op, visitproc visit, void *arg)
 {

@@ -61,14 +61,6 @@ class CookiesMixin(HandlerState):
         cookies: dict[str, http.cookies.Morsel[str]] = self.request.cookies
         return cookies
 
-    def get_cookie(self, name: str, default: str | None = None) -> str | None:
-        """The value of the request's cookie ``name``, or ``default``.
-
-        Tells nothing of cookies that :meth:`set_cookie` set for this response.
-        """
-        morsel = self.request.cookies.get(name)
-        return default if morsel is None else morsel.value
-
     def set_cookie(
         self,
         name: str,
