@@ -91,8 +91,14 @@ linger(FlHTTP1ServerConnection *server)
         return;
     }
     FlHTTP1Server_Deadline(server, FL_DEADLINE_CLOSE, LINGER_SECONDS);
-    if (FlChannel_Shutdown(server->channel) < 0 ||
-        FlChannel_WantRead(server->channel, true) < 0)
+    if (FlChannel_Shutdown(server->channel) < 0) {
+        if (!PyErr_ExceptionMatches(PyExc_OSError))
+            FlHTTP_LogUncaught(server->loop);
+        PyErr_Clear(); /* it has left already: nothing to wait for */
+        close_now(server);
+        return;
+    }
+    if (FlChannel_WantRead(server->channel, true) < 0)
         FlHTTP_LogUncaught(server->loop);
 }
 
@@ -195,6 +201,24 @@ timer_fire(FlLoop *loop, fl_loop_timer *timer)
 
 /* ---- one exchange after the other ---- */
 
+void
+FlHTTP1Server_Cork(FlHTTP1ServerConnection *server)
+{
+    if (server->corked || server->channel == NULL)
+        return;
+    server->corked = true;
+    FlChannel_Cork(server->channel);
+}
+
+static void
+uncork(FlHTTP1ServerConnection *server, FlChannel *channel)
+{
+    if (!server->corked)
+        return;
+    server->corked = false;
+    FlChannel_Uncork(channel);
+}
+
 /* Prepares the next exchange when the current one is over. true: it can be fed. */
 static bool
 settle(FlHTTP1ServerConnection *server)
@@ -219,10 +243,17 @@ settle(FlHTTP1ServerConnection *server)
             FlChannel_CloseAfterWrites(server->channel);
         return false;
     }
-    if (FlChannel_Queued(server->channel) > MARK_HIGH && !server->in_data) {
-        server->paused = true; /* drained() goes on */
-        FlChannel_WantRead(server->channel, false);
-        return false;
+    if (FlChannel_Queued(server->channel) > MARK_HIGH) {
+        uncork(server, server->channel); /* a burst does not pile up its answers */
+        conn = server->conn;
+        if (!open_channel(server) || conn == NULL)
+            return false;
+        if (FlChannel_Queued(server->channel) > MARK_HIGH) {
+            server->paused = true; /* drained() goes on */
+            if (FlChannel_WantRead(server->channel, false) < 0)
+                FlHTTP_LogUncaught(server->loop);
+            return false;
+        }
     }
     if (Py_REFCNT(conn) == 1 && conn->weakrefs == NULL) {
         FlHTTP1Connection_Reset(conn);
@@ -245,24 +276,6 @@ settle(FlHTTP1ServerConnection *server)
         FlHTTP1Server_Deadline(server, FL_DEADLINE_SILENT,
                                server->params->idle_timeout);
     return true;
-}
-
-void
-FlHTTP1Server_Cork(FlHTTP1ServerConnection *server)
-{
-    if (server->corked || server->channel == NULL)
-        return;
-    server->corked = true;
-    FlChannel_Cork(server->channel);
-}
-
-static void
-uncork(FlHTTP1ServerConnection *server, FlChannel *channel)
-{
-    if (!server->corked)
-        return;
-    server->corked = false;
-    FlChannel_Uncork(channel);
 }
 
 static Py_ssize_t
