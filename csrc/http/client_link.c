@@ -572,10 +572,8 @@ link_buffer(FlChannel *ch, size_t *n)
         return NULL;
     if (self->left < 4096 || self->body == NULL)
         return NULL; /* small, or the first piece: the shared buffer does */
-    if (link_room(self, 1, (uint64_t)self->body_used + self->left) < 0) {
-        PyErr_Clear(); /* data() meets the same and reports it */
-        return NULL;
-    }
+    if (PyBytes_GET_SIZE(self->body) == self->body_used)
+        return NULL; /* growing may fail: data() does it, where that is told */
     /* Receiving may run Python (TLS), and that may close the link: a reference of its
      * own keeps the memory. */
     self->lent = Py_NewRef(self->body);

@@ -500,7 +500,9 @@ conn_set_max_body_size(PyObject *op, PyObject *size)
 
     if (PyFloat_Check(size)) {
         as_float = PyFloat_AS_DOUBLE(size);
-        conn_cast(op)->max_body = as_float < 9e18 ? (int64_t)as_float : INT64_MAX;
+        conn_cast(op)->max_body = as_float < 0      ? -1
+                                  : as_float < 9e18 ? (int64_t)as_float
+                                                    : INT64_MAX;
     } else {
         long long n = PyLong_AsLongLong(size);
 

@@ -39,6 +39,8 @@ params_defaults(FlHTTP1Parameters *self)
 static int
 to_int(PyObject *value, int64_t *out, int64_t none)
 {
+    long long n;
+
     if (value == Py_None) {
         *out = none;
         return 0;
@@ -46,22 +48,34 @@ to_int(PyObject *value, int64_t *out, int64_t none)
     if (PyFloat_Check(value)) { /* sizes are often written 1e9 */
         double d = PyFloat_AS_DOUBLE(value);
 
-        *out = d < 9e18 ? (int64_t)d : INT64_MAX;
+        *out = d < 0 ? -1 : d < 9e18 ? (int64_t)d : INT64_MAX;
         return 0;
     }
-    *out = PyLong_AsLongLong(value);
-    return *out == -1 && PyErr_Occurred() ? -1 : 0;
+    n = PyLong_AsLongLong(value);
+    if (n == -1 && PyErr_Occurred())
+        return -1;
+    *out = n;
+    return 0;
 }
 
 static int
 to_seconds(PyObject *value, double *out)
 {
+    double seconds;
+
     if (value == Py_None) {
         *out = -1;
         return 0;
     }
-    *out = PyFloat_AsDouble(value);
-    return *out == -1.0 && PyErr_Occurred() ? -1 : 0;
+    seconds = PyFloat_AsDouble(value);
+    if (seconds == -1.0 && PyErr_Occurred())
+        return -1;
+    if (seconds != seconds) {
+        PyErr_SetString(PyExc_ValueError, "a number of seconds, not NaN");
+        return -1;
+    }
+    *out = seconds;
+    return 0;
 }
 
 static int

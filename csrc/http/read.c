@@ -241,6 +241,15 @@ body_limit(FlHTTP1Connection *conn)
     return FlIOStream_MaxBuffer(conn->stream);
 }
 
+/* Bytes handed out at a time; parameters may be set to anything. */
+static size_t
+most_at_once(FlHTTP1Connection *conn)
+{
+    int64_t most = conn->params->chunk_size;
+
+    return most <= 0 ? FIRST_BODY : (size_t)most;
+}
+
 static int data_waited(FlLoop *loop, PyObject *obj);
 
 /* Hands one piece to the delegate. 1: go on, 0: wait or dead, -1: fatal. */
@@ -282,7 +291,7 @@ hand_out(FlHTTP1Connection *conn, const char *p, size_t n)
 static int
 hand_out_joined(FlHTTP1Connection *conn, bool all)
 {
-    size_t most = (size_t)conn->params->chunk_size;
+    size_t most = most_at_once(conn);
 
     while (fl_buf_len(&conn->joined) >= (all ? 1 : most)) {
         size_t n = fl_buf_len(&conn->joined);
@@ -353,6 +362,9 @@ FlHTTP1_BodyRoom(FlHTTP1Connection *conn, size_t *n)
 
     if (!conn->web || conn->phase != FL_HTTP1_LENGTH)
         return NULL;
+    /* Growing may fail and lose what is there: where that can be told, web_append. */
+    if (conn->body != NULL && (size_t)PyBytes_GET_SIZE(conn->body) == conn->body_used)
+        return NULL;
     to = web_room(conn, 1, n);
     if (to == NULL)
         PyErr_Clear(); /* the shared buffer will do; its bytes fail where told */
@@ -385,7 +397,7 @@ FlHTTP1_BodyFilled(FlHTTP1Connection *conn, size_t n)
 static Py_ssize_t
 feed_length(FlHTTP1Connection *conn, const char *p, size_t n, size_t at)
 {
-    size_t most = (size_t)conn->params->chunk_size, used = 0;
+    size_t most = most_at_once(conn), used = 0;
 
     while (conn->phase == FL_HTTP1_LENGTH && conn->left > 0 && used < n) {
         size_t piece = n - used;
@@ -470,7 +482,7 @@ feed_chunked(FlHTTP1Connection *conn, const char *p, size_t n, size_t at)
 static Py_ssize_t
 feed_until_close(FlHTTP1Connection *conn, const char *p, size_t n, size_t at)
 {
-    size_t most = (size_t)conn->params->chunk_size, used = 0;
+    size_t most = most_at_once(conn), used = 0;
 
     while (used < n && conn->phase == FL_HTTP1_UNTIL_CLOSE) {
         size_t piece = n - used < most ? n - used : most;

@@ -400,10 +400,8 @@ link_buffer(FlChannel *ch, size_t *n)
     Py_CLEAR(self->lent);
     if (self->state != LINK_PAYLOAD || self->body == NULL || self->left < LINK_DIRECT)
         return NULL;
-    if (link_room(self, 1) < 0) {
-        PyErr_Clear();
-        return NULL;
-    }
+    if (PyBytes_GET_SIZE(self->body) == self->body_used)
+        return NULL; /* growing may fail: data() does it, where that is told */
     *n = (size_t)(PyBytes_GET_SIZE(self->body) - self->body_used);
     if (*n > self->left)
         *n = (size_t)self->left;
