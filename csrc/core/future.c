@@ -12,6 +12,7 @@
 #include "core/future.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/future_parts.h"
 #include "core/handle.h"
@@ -41,10 +42,36 @@ FlFuture_Setup(FlFuture *self, FlState *st, FlLoop *loop)
     }
 }
 
+/* So many are kept of each kind. */
+#define KEPT_FUTURES 256
+
+static FlFreelist *
+future_list(FlState *st, PyTypeObject *type)
+{
+    if (type == st->Future_type)
+        return &st->free_futures;
+    if (type == st->Task_type)
+        return &st->free_tasks;
+    return type == st->GenFuture_type ? &st->free_gen_futures : NULL;
+}
+
+PyObject *
+FlFuture_Alloc(FlState *st, PyTypeObject *type)
+{
+    FlFreelist *list = future_list(st, type);
+    PyObject *obj = list == NULL ? NULL : FlFreelist_Take(list, type);
+
+    if (obj == NULL)
+        return type->tp_alloc(type, 0);
+    memset(obj + 1, 0, (size_t)type->tp_basicsize - sizeof *obj);
+    PyObject_GC_Track(obj);
+    return obj;
+}
+
 PyObject *
 FlFuture_New(FlState *st, FlLoop *loop)
 {
-    FlFuture *self = (FlFuture *)st->Future_type->tp_alloc(st->Future_type, 0);
+    FlFuture *self = (FlFuture *)FlFuture_Alloc(st, st->Future_type);
 
     if (self != NULL)
         FlFuture_Setup(self, st, loop);
@@ -581,16 +608,24 @@ FlFuture_Dealloc(PyObject *obj)
     FlFuture *self = (FlFuture *)obj;
     PyTypeObject *type = Py_TYPE(obj);
 
-    if (self->log_traceback || type != self->st->Future_type) {
-        if (PyObject_CallFinalizerFromDealloc(obj) < 0)
-            return;
-    }
+    FlFreelist *list = future_list(self->st, type);
+
+    /* A subclass may have a __del__; ours speak of lost exceptions and lost tasks. */
+    if ((list == NULL || self->log_traceback ||
+         (type == self->st->Task_type && self->state == FL_FUTURE_PENDING)) &&
+        PyObject_CallFinalizerFromDealloc(obj) < 0)
+        return;
     PyObject_GC_UnTrack(obj);
     /* The result may be a future whose result is a future ...: no deeper than a few. */
-    Py_TRASHCAN_BEGIN(obj, FlFuture_Dealloc) if (self->weakrefs != NULL)
+    Py_TRASHCAN_BEGIN(obj, FlFuture_Dealloc);
+    if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs(obj);
     type->tp_clear(obj);
-    type->tp_free(obj);
-    Py_DECREF(type);
-    Py_TRASHCAN_END
+    /* One that was finalized would never be so again. */
+    if (list == NULL || PyObject_GC_IsFinalized(obj) ||
+        !FlFreelist_Put(list, obj, KEPT_FUTURES)) {
+        type->tp_free(obj);
+        Py_DECREF(type);
+    }
+    Py_TRASHCAN_END;
 }

@@ -7,6 +7,9 @@
 
 #include "core/task.h"
 
+/* A zeroed object of one of the family's types. New reference. */
+PyObject *FlFuture_Alloc(FlState *st, PyTypeObject *type);
+
 /* Gives a zeroed future its state and, if one is running or given, its loop. */
 void FlFuture_Setup(FlFuture *self, FlState *st, FlLoop *loop);
 

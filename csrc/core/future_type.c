@@ -75,7 +75,7 @@ static PyObject *
 future_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
     FlState *st = FlState_OfType(type);
-    FlFuture *self = st == NULL ? NULL : (FlFuture *)type->tp_alloc(type, 0);
+    FlFuture *self = st == NULL ? NULL : (FlFuture *)FlFuture_Alloc(st, type);
 
     if (self != NULL)
         self->st = st;

@@ -303,7 +303,7 @@ gen_ring_step(FlLoop *Py_UNUSED(loop), PyObject *obj)
 PyObject *
 FlGen_New(FlState *st, PyObject *generator, PyObject *context)
 {
-    FlTask *self = (FlTask *)st->GenFuture_type->tp_alloc(st->GenFuture_type, 0);
+    FlTask *self = (FlTask *)FlFuture_Alloc(st, st->GenFuture_type);
 
     if (self == NULL)
         return NULL;

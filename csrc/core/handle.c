@@ -46,8 +46,19 @@ handle_drop(FlHandle *self)
     Py_CLEAR(self->more);
 }
 
-FlHandle *
-FlHandle_Alloc(FlLoop *loop, PyTypeObject *type, PyObject *callback,
+/* So many are kept of each kind: what a busy tick has on its ring. */
+#define KEPT_HANDLES 1024
+
+static FlFreelist *
+handle_list(FlState *st, PyTypeObject *type)
+{
+    if (type == st->Handle_type)
+        return &st->free_handles;
+    return type == st->TimerHandle_type ? &st->free_timer_handles : NULL;
+}
+
+static FlHandle *
+handle_alloc(FlLoop *loop, PyTypeObject *type, PyObject *callback,
                PyObject *const *args, Py_ssize_t nargs, PyObject *context)
 {
     FlHandle *self;
@@ -64,7 +75,9 @@ FlHandle_Alloc(FlLoop *loop, PyTypeObject *type, PyObject *callback,
             PyTuple_SET_ITEM(more, i, Py_NewRef(args[i]));
         nargs = 0;
     }
-    self = (FlHandle *)PyObject_GC_New(FlHandle, type);
+    self = (FlHandle *)FlFreelist_Take(handle_list(loop->st, type), type);
+    if (self == NULL)
+        self = (FlHandle *)PyObject_GC_New(FlHandle, type);
     if (self == NULL)
         goto fail;
     self->loop = (FlLoop *)Py_NewRef(loop);
@@ -106,7 +119,7 @@ FlHandle_New(FlLoop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t
              PyObject *context)
 {
     FlHandle *self =
-        FlHandle_Alloc(loop, loop->st->Handle_type, callback, args, nargs, context);
+        handle_alloc(loop, loop->st->Handle_type, callback, args, nargs, context);
 
     if (self == NULL)
         return NULL;
@@ -127,7 +140,7 @@ FlTimerHandle *
 FlTimerHandle_New(FlLoop *loop, PyObject *callback, PyObject *const *args,
                   Py_ssize_t nargs, PyObject *context, double when)
 {
-    FlTimerHandle *self = (FlTimerHandle *)FlHandle_Alloc(
+    FlTimerHandle *self = (FlTimerHandle *)handle_alloc(
         loop, loop->st->TimerHandle_type, callback, args, nargs, context);
 
     if (self == NULL)
@@ -353,6 +366,7 @@ handle_dealloc(PyObject *obj)
 {
     FlHandle *self = (FlHandle *)obj;
     PyTypeObject *type = Py_TYPE(obj);
+    FlFreelist *list = handle_list(self->loop->st, type);
 
     PyObject_GC_UnTrack(obj);
     if (self->weakrefs != NULL)
@@ -361,6 +375,8 @@ handle_dealloc(PyObject *obj)
     Py_CLEAR(self->source_traceback);
     Py_XDECREF(self->context);
     Py_XDECREF(self->loop);
+    if (list != NULL && FlFreelist_Put(list, obj, KEPT_HANDLES))
+        return;
     PyObject_GC_Del(obj);
     Py_DECREF(type);
 }

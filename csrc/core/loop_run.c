@@ -2,11 +2,11 @@
  *
  *     signals -> inbox -> epoll (events handled at once) -> due timers -> ring
  *
- * While callbacks are ready epoll is asked only every BUSY_TICKS or BUSY_NS: a tick
- * that asks costs several times one that does not. What the ring gets while it runs
- * waits for the next tick, so a callback that schedules itself starves nobody. The GIL
- * is released only where the wait can block, and once per RELEASE_NS while it never
- * does.
+ * While callbacks are ready or timers due epoll is asked only every BUSY_TICKS or
+ * BUSY_NS: a tick that asks costs several times one that does not. What the ring gets
+ * while it runs waits for the next tick, so a callback that schedules itself starves
+ * nobody. The GIL is released only where the wait can block, and once per RELEASE_NS
+ * while it never does.
  *
  * Layer: core. Threads: the loop's own.
  */
@@ -101,10 +101,13 @@ run_poll(FlLoop *loop, int64_t timeout)
 static int
 run_wait(FlLoop *loop, bool block)
 {
+    fl_timer *next = fl_timers_peek(&loop->timers);
     bool busy = loop->ring_head != loop->ring_tail;
     int64_t timeout = 0;
 
     loop->now = fl_clock_monotonic();
+    if (next != NULL && next->when <= loop->now)
+        busy = true;
     if (busy || loop->stopping || !block) {
         if (busy && !loop->stopping && ++loop->ticks_unpolled < BUSY_TICKS &&
             loop->now - loop->last_poll < BUSY_NS)

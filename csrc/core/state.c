@@ -163,6 +163,11 @@ FlState_Traverse(FlState *st, visitproc visit, void *arg)
 int
 FlState_Clear(FlState *st)
 {
+    FlFreelist_Drain(&st->free_handles);
+    FlFreelist_Drain(&st->free_timer_handles);
+    FlFreelist_Drain(&st->free_futures);
+    FlFreelist_Drain(&st->free_tasks);
+    FlFreelist_Drain(&st->free_gen_futures);
 #define X(Name) Py_CLEAR(st->Name##_type);
     FL_TYPES(X)
 #undef X

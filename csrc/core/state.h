@@ -14,6 +14,7 @@
 #define FL_CORE_STATE_H
 
 #include "core/compat.h"
+#include "core/freelist.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -325,6 +326,11 @@ typedef struct FlState {
 #define X(field) PyObject *field; /* owned; NULL until first used */
     FL_LAZY(X)
 #undef X
+    FlFreelist free_handles;
+    FlFreelist free_timer_handles;
+    FlFreelist free_futures;
+    FlFreelist free_tasks;
+    FlFreelist free_gen_futures;
     uint64_t web_date_second; /* what web_date says */
     int type_watcher;         /* 0: none yet, -1: none to be had, else its id + 1 */
     int dict_watcher;         /* likewise */

@@ -391,7 +391,7 @@ task_ring_step(FlLoop *Py_UNUSED(loop), PyObject *obj)
 PyObject *
 FlTask_NewBare(FlState *st, FlLoop *loop, PyObject *context)
 {
-    FlTask *self = (FlTask *)st->Task_type->tp_alloc(st->Task_type, 0);
+    FlTask *self = (FlTask *)FlFuture_Alloc(st, st->Task_type);
 
     if (self == NULL)
         return NULL;
