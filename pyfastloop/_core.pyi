@@ -357,7 +357,18 @@ class HTTP1ConnectionParameters:
     body_gap_timeout: float | None
     write_timeout: float | None
     half_closed_timeout: float | None
+    linger_timeout: float | None
     rate_grace: float | None
+    max_header_lines: int | None
+    max_chunk_line: int | None
+    max_chunk_overhead: int | None
+    max_trailer_size: int | None
+    max_trailer_lines: int | None
+    max_inflate_ratio: int | None
+    max_gzip_members: int | None
+    write_high_mark: int | None
+    write_low_mark: int | None
+    keep_chunk_extensions: bool
     def __init__(
         self,
         no_keep_alive: bool = False,
@@ -381,6 +392,8 @@ class HTTP1Connection(HTTPConnection):
     def is_client(self) -> bool: ...
     @property
     def trailers(self) -> HTTPHeaders | None: ...
+    @property
+    def chunk_extensions(self) -> list[str]: ...
     def __init__(
         self,
         stream: _streams.IOStream,
@@ -409,6 +422,7 @@ class HTTP1ServerConnection:
         context: object | None = None,
     ) -> None: ...
     def start_serving(self, delegate: HTTPServerConnectionDelegate, /) -> None: ...
+    def refuse(self, status: int, retry_after: int, delegate: object, /) -> None: ...
     def close(self) -> Future[None]: ...
 
 def parse_query(
@@ -518,6 +532,8 @@ class Listener:
     @property
     def resting(self) -> bool: ...
     def stop(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
 
 @disjoint_base
 class BaseIOStream:

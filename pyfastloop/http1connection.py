@@ -14,6 +14,7 @@ after the answer is cut off from the stream.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
 from collections.abc import Awaitable
@@ -74,23 +75,37 @@ def is_transfer_encoding_chunked(headers: httputil.HTTPHeaders) -> bool:
     return True
 
 
+# Bytes inflated in one step, and bytes that any ratio may give.
+_STEP = 64 * 1024
+_FREE_OF_RATIO = 1024 * 1024
+
+
+class _BodyTooLargeError(httputil.HTTPInputError):
+    _status = 413
+
+
 class _GzipMessageDelegate(httputil.HTTPMessageDelegate):
     """Hands a gzip body on inflated, in pieces of ``chunk_size``.
 
     The inflated body is bounded by ``max_body_size`` as the body itself is. The headers
     that the delegate sees have X-Consumed-Content-Encoding in the place of
-    Content-Encoding.
+    Content-Encoding. Three bounds hold: the result's size, its ratio to what came
+    (``max_inflate_ratio``, once it is larger than a megabyte), and the number of
+    members (``max_gzip_members``).
     """
 
     def __init__(
         self,
         delegate: httputil.HTTPMessageDelegate,
-        chunk_size: int,
+        params: HTTP1ConnectionParameters,
         max_body_size: int,
     ) -> None:
         self._delegate = delegate
-        self._chunk_size = chunk_size
-        self._left = max_body_size
+        self._params = params
+        self._chunk_size = min(params.chunk_size, _STEP)
+        self._most = max_body_size
+        self._came = 0
+        self._made = 0
         self._inflate: GzipDecompressor | None = None
 
     def headers_received(
@@ -100,6 +115,8 @@ class _GzipMessageDelegate(httputil.HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         if headers.get("Content-Encoding", "").lower() == "gzip":
             self._inflate = GzipDecompressor()
+            if self._params.max_gzip_members is not None:
+                self._inflate.MAX_MEMBERS = self._params.max_gzip_members
             headers.add("X-Consumed-Content-Encoding", headers["Content-Encoding"])
             del headers["Content-Encoding"]
         return self._delegate.headers_received(start_line, headers)
@@ -111,6 +128,7 @@ class _GzipMessageDelegate(httputil.HTTPMessageDelegate):
 
     async def _hand_on(self, inflate: GzipDecompressor, chunk: bytes) -> None:
         rest = chunk
+        self._came += len(chunk)
         while rest:
             try:
                 data = inflate.decompress(rest, self._chunk_size)
@@ -121,14 +139,27 @@ class _GzipMessageDelegate(httputil.HTTPMessageDelegate):
                 if rest:
                     raise httputil.HTTPInputError("gzip body does not inflate")
                 return
-            self._left -= len(data)
-            if self._left < 0:
-                raise httputil.HTTPInputError(
-                    "decompressed body is larger than max_body_size"
-                )
+            self._made += len(data)
+            self._check_bounds()
             result = self._delegate.data_received(data)
             if result is not None:
                 await result
+            elif rest:
+                await asyncio.sleep(0)  # the others' turn: inflating takes its time
+
+    def _check_bounds(self) -> None:
+        if self._made > self._most:
+            raise _BodyTooLargeError("decompressed body is larger than max_body_size")
+        ratio = self._params.max_inflate_ratio
+        if (
+            ratio is not None
+            and self._made > _FREE_OF_RATIO
+            and self._made > self._came * ratio
+        ):
+            raise _BodyTooLargeError(
+                f"decompressed body is more than {ratio} times (max_inflate_ratio) "
+                "what came"
+            )
 
     def finish(self) -> None:
         if self._inflate is not None:

@@ -72,6 +72,8 @@ HTTP_WHITESPACE = " \t"
 class HTTPInputError(Exception):
     """A peer sent what HTTP does not allow. A server answers it with 400."""
 
+    _status = 400
+
 
 class _HeaderInputError(HTTPInputError, ValueError):
     """What C raises: a name or value that must not reach the wire is both."""

@@ -135,6 +135,7 @@ drop_exchange(FlHTTP1Connection *conn)
     conn->chunked = NULL;
     fl_buf_free(&conn->joined);
     fl_buf_free(&conn->trailers);
+    fl_buf_free(&conn->extensions);
 }
 
 void
@@ -366,13 +367,12 @@ conn_read_response(PyObject *op, PyObject *delegate)
             FlState_Lazy(st, &st->GzipMessageDelegate, "pyfastloop.http1connection",
                          "_GzipMessageDelegate");
         PyObject *wrapped =
-            type == NULL
-                ? NULL
-                : PyObject_CallFunction(
-                      type, "OLL", delegate, (long long)conn->params->chunk_size,
-                      conn->params->max_body_size >= 0
-                          ? (long long)conn->params->max_body_size
-                          : (long long)FlIOStream_MaxBuffer(conn->stream));
+            type == NULL ? NULL
+                         : PyObject_CallFunction(
+                               type, "OOL", delegate, (PyObject *)conn->params,
+                               conn->params->max_body_size >= 0
+                                   ? (long long)conn->params->max_body_size
+                                   : (long long)FlIOStream_MaxBuffer(conn->stream));
         if (wrapped == NULL) {
             Py_DECREF(future);
             return NULL;
@@ -533,6 +533,28 @@ get_trailers(PyObject *op, void *closure)
     return map;
 }
 
+/* The extensions of its chunks, one text for each chunk that had some. */
+static PyObject *
+get_chunk_extensions(PyObject *op, void *closure)
+{
+    fl_span rest = fl_buf_span(&conn_cast(op)->extensions);
+    PyObject *list = PyList_New(0);
+
+    (void)closure;
+    while (list != NULL && rest.n > 0) {
+        const char *end = memchr(rest.p, '\r', rest.n);
+        size_t n = end == NULL ? rest.n : (size_t)(end - rest.p);
+        size_t used = n + 2 < rest.n ? n + 2 : rest.n;
+        PyObject *text = PyUnicode_DecodeLatin1(rest.p, (Py_ssize_t)n, NULL);
+
+        if (text == NULL || PyList_Append(list, text) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(text);
+        rest = fl_span_make(rest.p + used, rest.n - used);
+    }
+    return list;
+}
+
 static PyObject *
 get_context(PyObject *op, void *closure)
 {
@@ -555,6 +577,10 @@ set_context(PyObject *op, PyObject *value, void *closure)
 static PyGetSetDef conn_getset[] = {
     {"context", get_context, set_context,
      PyDoc_STR("What the server knows of the peer: remote_ip, protocol."), NULL},
+    {"chunk_extensions", get_chunk_extensions, NULL,
+     PyDoc_STR("Extensions of the chunks that were read, where the parameters keep\n"
+               "them (keep_chunk_extensions)."),
+     NULL},
     {"trailers", get_trailers, NULL,
      PyDoc_STR("Trailer fields of a chunked message that was read, or None."), NULL},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},

@@ -50,9 +50,19 @@ typedef struct {
     PyObject_HEAD
     bool no_keep_alive;
     bool decompress;
-    int64_t chunk_size;         /* bytes handed to data_received at most */
-    int64_t max_header_size;    /* of a head */
-    int64_t max_body_size;      /* of one message; none: the stream's max_buffer_size */
+    int64_t chunk_size;       /* bytes handed to data_received at most */
+    int64_t max_header_size;  /* of a head */
+    int64_t max_body_size;    /* of one message; none: the stream's max_buffer_size */
+    int64_t max_header_lines; /* of a head; none: 256, more where max_header_size is */
+    int64_t max_chunk_line;   /* bytes of a chunk's size line */
+    int64_t max_chunk_overhead; /* bytes of framing beyond what plain chunks need */
+    int64_t max_trailer_size;   /* bytes */
+    int64_t max_trailer_lines;
+    int64_t max_inflate_ratio; /* of a decompressed body to what came */
+    int64_t max_gzip_members;
+    int64_t write_high_mark; /* queued bytes above which no request is read */
+    int64_t write_low_mark;  /* ... and at which reading goes on */
+    bool keep_chunk_extensions;
     double header_timeout;      /* s, for a whole head */
     double body_timeout;        /* s, for a whole body */
     double idle_timeout;        /* s between requests */
@@ -60,6 +70,7 @@ typedef struct {
     double body_gap_timeout;    /* s between two reads of a body */
     double write_timeout;       /* s without progress of an answer */
     double half_closed_timeout; /* s for an answer after the peer's FIN */
+    double linger_timeout;      /* s that a refused peer may go on sending */
     int64_t min_body_rate;      /* bytes/s of a body after rate_grace */
     double rate_grace;          /* s */
     PyObject *dict;
@@ -98,7 +109,8 @@ typedef struct FlHTTP1Connection {
     fl_chunked *chunked; /* owned, nullable */
     fl_buf joined;       /* small chunks of one read */
     fl_buf trailers;
-    PyObject *body; /* owned bytes under construction (web/), body_used of it */
+    fl_buf extensions; /* of its chunks, where the parameters keep them */
+    PyObject *body;    /* owned bytes under construction (web/), body_used of it */
     size_t body_used;
     uint64_t left;         /* of a body of known length */
     uint64_t received;     /* bytes of this body */
@@ -156,6 +168,7 @@ struct FlHTTP1ServerConnection {
     uint64_t deadline; /* monotonic ns */
     uint64_t armed_at; /* what the timer is armed for */
     uint64_t sent;     /* total_sent when the write deadline was set */
+    uint64_t progress; /* lingering: when some of the answer was last sent */
     uint64_t requests; /* heads seen */
     uint8_t deadline_kind;
     bool serving;   /* holds a reference to itself */
@@ -237,6 +250,9 @@ int FlHTTP1Server_Continue(FlHTTP1ServerConnection *server);
 
 /* More requests stand behind the one in hand: their answers leave together. */
 void FlHTTP1Server_Cork(FlHTTP1ServerConnection *server);
+
+/* What is written in this turn of the loop leaves together, at its end. */
+void FlHTTP1Server_Hold(FlHTTP1ServerConnection *server);
 
 /* ---- connection.c ---- */
 

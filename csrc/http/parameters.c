@@ -9,6 +9,14 @@
 
 #define DEFAULT_CHUNK 65536
 #define DEFAULT_HEADER 65536
+#define DEFAULT_CHUNK_LINE 256
+#define DEFAULT_CHUNK_OVERHEAD 16384
+#define DEFAULT_TRAILER 8192
+#define DEFAULT_TRAILER_LINES 32
+#define DEFAULT_RATIO 200 /* deflate reaches 1032; text 20 */
+#define DEFAULT_MEMBERS 16
+#define DEFAULT_HIGH (256 * 1024)
+#define DEFAULT_LOW (64 * 1024)
 
 static FlHTTP1Parameters *
 params_cast(PyObject *self)
@@ -25,6 +33,16 @@ params_defaults(FlHTTP1Parameters *self)
     self->chunk_size = DEFAULT_CHUNK;
     self->max_header_size = DEFAULT_HEADER;
     self->max_body_size = -1;
+    self->max_header_lines = -1;
+    self->max_chunk_line = DEFAULT_CHUNK_LINE;
+    self->max_chunk_overhead = DEFAULT_CHUNK_OVERHEAD;
+    self->max_trailer_size = DEFAULT_TRAILER;
+    self->max_trailer_lines = DEFAULT_TRAILER_LINES;
+    self->max_inflate_ratio = DEFAULT_RATIO;
+    self->max_gzip_members = DEFAULT_MEMBERS;
+    self->write_high_mark = DEFAULT_HIGH;
+    self->write_low_mark = DEFAULT_LOW;
+    self->keep_chunk_extensions = false;
     self->header_timeout = -1;
     self->body_timeout = -1;
     self->idle_timeout = -1;
@@ -32,6 +50,7 @@ params_defaults(FlHTTP1Parameters *self)
     self->body_gap_timeout = -1;
     self->write_timeout = -1;
     self->half_closed_timeout = 30;
+    self->linger_timeout = 5;
     self->min_body_rate = -1;
     self->rate_grace = 15;
 }
@@ -197,6 +216,16 @@ static PyGetSetDef params_getset[] = {
     INT(chunk_size, "Bytes handed to data_received at most."),
     INT(max_header_size, "Bytes of a head."),
     INT(max_body_size, "Bytes of a body; None: the stream's max_buffer_size."),
+    INT(max_header_lines,
+        "Field lines of a head; None: 256, or max_header_size / 256."),
+    INT(max_chunk_line, "Bytes of a chunk's size line with its extensions."),
+    INT(max_chunk_overhead, "Bytes of chunk framing beyond what plain chunks need."),
+    INT(max_trailer_size, "Bytes of all trailers together."),
+    INT(max_trailer_lines, "Trailers of a body."),
+    INT(max_inflate_ratio, "How many times larger a body may become; None: any."),
+    INT(max_gzip_members, "Members of a gzip body."),
+    INT(write_high_mark, "Unsent bytes above which no further request is read."),
+    INT(write_low_mark, "Unsent bytes at which reading goes on."),
     INT(min_body_rate, "Bytes a second a body must come at after rate_grace."),
     SECONDS(header_timeout, "Seconds for a whole head."),
     SECONDS(body_timeout, "Seconds for a whole body."),
@@ -205,6 +234,7 @@ static PyGetSetDef params_getset[] = {
     SECONDS(body_gap_timeout, "Seconds between two pieces of a body."),
     SECONDS(write_timeout, "Seconds without progress of an answer."),
     SECONDS(half_closed_timeout, "Seconds for an answer after the peer's FIN."),
+    SECONDS(linger_timeout, "Seconds that a refused peer may go on sending."),
     SECONDS(rate_grace, "Seconds before min_body_rate is looked at."),
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -215,6 +245,8 @@ static PyGetSetDef params_getset[] = {
 static PyMemberDef params_members[] = {
     {"no_keep_alive", T_BOOL, offsetof(FlHTTP1Parameters, no_keep_alive), 0, NULL},
     {"decompress", T_BOOL, offsetof(FlHTTP1Parameters, decompress), 0, NULL},
+    {"keep_chunk_extensions", T_BOOL,
+     offsetof(FlHTTP1Parameters, keep_chunk_extensions), 0, NULL},
     {"__dictoffset__", T_PYSSIZET, offsetof(FlHTTP1Parameters, dict), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };

@@ -121,9 +121,13 @@ user_failed(FlHTTP1Connection *conn)
         PyObject *error = PyErr_GetRaisedException();
         PyObject *text = PyObject_Str(error);
         const char *why = text == NULL ? NULL : PyUnicode_AsUTF8(text);
+        PyObject *code = PyObject_GetAttrString(error, "_status");
+        int status = code == NULL ? 400 : (int)PyLong_AsLong(code);
+
+        Py_XDECREF(code);
 
         PyErr_Clear();
-        refuse(conn, 400, why == NULL ? "bad message" : why);
+        refuse(conn, status, why == NULL ? "bad message" : why);
         Py_XDECREF(text);
         Py_XDECREF(error);
         return 0;
@@ -506,10 +510,23 @@ feed_until_close(FlHTTP1Connection *conn, const char *p, size_t n, size_t at)
 
 /* ---- after the head ---- */
 
+/* A parameter for plain C, where there is always a bound. */
+static uint32_t
+small_limit(int64_t n)
+{
+    return n < 0 || n > FL_HEAD_MAX ? FL_HEAD_MAX : (uint32_t)n;
+}
+
 static int
 begin_chunked(FlHTTP1Connection *conn)
 {
-    static const fl_chunked_limits limits = {256, 16384, 8192, 32};
+    const FlHTTP1Parameters *params = conn->params;
+    const fl_chunked_limits limits = {
+        small_limit(params->max_chunk_line),
+        small_limit(params->max_chunk_overhead),
+        small_limit(params->max_trailer_size),
+        small_limit(params->max_trailer_lines),
+    };
 
     conn->chunked = PyMem_Malloc(sizeof(fl_chunked));
     if (conn->chunked == NULL) {
@@ -517,7 +534,9 @@ begin_chunked(FlHTTP1Connection *conn)
         return user_failed(conn);
     }
     fl_buf_clear(&conn->trailers);
-    fl_chunked_init(conn->chunked, &limits, &conn->trailers, NULL);
+    fl_buf_clear(&conn->extensions);
+    fl_chunked_init(conn->chunked, &limits, &conn->trailers,
+                    params->keep_chunk_extensions ? &conn->extensions : NULL);
     conn->phase = FL_HTTP1_CHUNKED;
     return 0;
 }
@@ -702,8 +721,8 @@ wrap_delegate(FlHTTP1Connection *conn)
     type = FlState_Lazy(st, &st->GzipMessageDelegate, "pyfastloop.http1connection",
                         "_GzipMessageDelegate");
     wrapped = type == NULL ? NULL
-                           : PyObject_CallFunction(type, "OLL", conn->delegate,
-                                                   (long long)conn->params->chunk_size,
+                           : PyObject_CallFunction(type, "OOL", conn->delegate,
+                                                   (PyObject *)conn->params,
                                                    (long long)body_limit(conn));
     if (wrapped == NULL)
         return -1;
@@ -810,11 +829,23 @@ dispatch(FlHTTP1Connection *conn)
     return after_headers(conn);
 }
 
+/* Field lines that a head may have: as told, or more where more bytes are allowed. */
+static uint32_t
+field_limit(const FlHTTP1Parameters *params)
+{
+    int64_t lines = params->max_header_lines;
+
+    if (lines < 0)
+        lines =
+            params->max_header_size > 65536 ? params->max_header_size / 256 : FIELDS;
+    return (uint32_t)(lines > 1 << 20 ? 1 << 20 : lines);
+}
+
 static Py_ssize_t
 feed_head(FlHTTP1Connection *conn, const char *p, size_t n, size_t at)
 {
     int64_t most = conn->params->max_header_size;
-    uint32_t cap = FIELDS;
+    uint32_t cap = field_limit(conn->params);
     fl_field few[FIELDS], *fields = few;
     fl_head_limits limits;
     fl_head head;
@@ -822,8 +853,7 @@ feed_head(FlHTTP1Connection *conn, const char *p, size_t n, size_t at)
 
     if (n == 0)
         return 0;
-    if (most > 65536) { /* more bytes allowed: more lines, too */
-        cap = (uint32_t)(most > (int64_t)1 << 28 ? 1 << 20 : most / 256);
+    if (cap > FIELDS) {
         fields = PyMem_Malloc(cap * sizeof(fl_field));
         if (fields == NULL) {
             PyErr_NoMemory();

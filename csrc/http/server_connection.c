@@ -19,11 +19,10 @@
 #include "core/future.h"
 #include "net/iostream.h"
 
-#define AHEAD_MOST 65536       /* bytes of later requests kept while one is answered */
-#define MARK_HIGH (256 * 1024) /* queued bytes above which no request is read */
-#define MARK_LOW (64 * 1024)
-#define LINGER_SECONDS 5.0
-#define BURST_MOST 64 /* pipelined requests answered before the others get a turn */
+#define AHEAD_MOST 65536 /* bytes of later requests kept while one is answered */
+#define BURST_MOST 64    /* pipelined requests answered before the others get a turn */
+#define RATE_LOOK_LEAST 0.01         /* s between two looks at a body's rate */
+#define FOR_EVER ((uint64_t)1 << 61) /* ns */
 
 static FlHTTP1ServerConnection *
 server_cast(PyObject *self)
@@ -32,6 +31,34 @@ server_cast(PyObject *self)
 }
 
 /* ---- deadlines ---- */
+
+/* Whether the rate at which a body comes is looked at now and then. */
+static bool
+rate_counts(const FlHTTP1ServerConnection *server)
+{
+    return server->deadline_kind == FL_DEADLINE_BODY && server->conn != NULL &&
+           server->conn->web && server->params->min_body_rate > 0;
+}
+
+/* Has the timer fire by the deadline, or before it to look at the rate. 0 or -1. */
+static int
+arm(FlHTTP1ServerConnection *server, uint64_t now)
+{
+    uint64_t when = server->deadline;
+
+    if (rate_counts(server)) {
+        double look = server->params->rate_grace;
+
+        if (look < RATE_LOOK_LEAST)
+            look = RATE_LOOK_LEAST;
+        if (look < 1e9 && now + (uint64_t)(look * 1e9) < when)
+            when = now + (uint64_t)(look * 1e9);
+    }
+    if (FlLoop_Armed(&server->timer) && server->armed_at <= when)
+        return 0;
+    server->armed_at = when;
+    return FlLoop_Arm(server->loop, &server->timer, when);
+}
 
 void
 FlHTTP1Server_Deadline(FlHTTP1ServerConnection *server, uint8_t kind, double seconds)
@@ -51,15 +78,14 @@ FlHTTP1Server_Deadline(FlHTTP1ServerConnection *server, uint8_t kind, double sec
         if (whole >= 0 && (seconds < 0 || whole - spent < seconds))
             seconds = whole > spent ? whole - spent : 0;
     }
-    if (kind == FL_DEADLINE_NONE || seconds < 0 || seconds > 1e9) {
+    if (kind == FL_DEADLINE_NONE ||
+        ((seconds < 0 || seconds > 1e9) && !rate_counts(server))) {
         server->deadline_kind = FL_DEADLINE_NONE;
         return;
     }
-    server->deadline = now + (uint64_t)(seconds * 1e9);
-    if (FlLoop_Armed(&server->timer) && server->armed_at <= server->deadline)
-        return;
-    server->armed_at = server->deadline;
-    if (FlLoop_Arm(server->loop, &server->timer, server->deadline) < 0)
+    server->deadline =
+        seconds < 0 || seconds > 1e9 ? now + FOR_EVER : now + (uint64_t)(seconds * 1e9);
+    if (arm(server, now) < 0)
         FlHTTP_LogUncaught(server->loop);
 }
 
@@ -79,6 +105,29 @@ close_now(FlHTTP1ServerConnection *server)
     Py_XDECREF(stream);
 }
 
+/* A time for the peer to end its side; looked at again while there is an answer to
+ * read. */
+static void
+linger_on(FlHTTP1ServerConnection *server)
+{
+    if (server->progress == 0 || server->sent != server->channel->total_sent)
+        server->progress = FlLoop_Now(server->loop);
+    server->sent = server->channel->total_sent;
+    FlHTTP1Server_Deadline(server, FL_DEADLINE_CLOSE, server->params->linger_timeout);
+}
+
+/* Whether a part of the answer is still on its way to a peer that reads. */
+static bool
+still_reading(const FlHTTP1ServerConnection *server, uint64_t now)
+{
+    double limit = server->params->write_timeout;
+
+    if (FlChannel_Queued(server->channel) == 0)
+        return false;
+    return server->sent != server->channel->total_sent || limit < 0 ||
+           (double)(now - server->progress) / 1e9 < limit;
+}
+
 /* Reads on and drops, so that a peer that is still sending sees the answer. */
 static void
 linger(FlHTTP1ServerConnection *server)
@@ -90,7 +139,7 @@ linger(FlHTTP1ServerConnection *server)
         FlChannel_CloseAfterWrites(server->channel);
         return;
     }
-    FlHTTP1Server_Deadline(server, FL_DEADLINE_CLOSE, LINGER_SECONDS);
+    linger_on(server);
     if (FlChannel_Shutdown(server->channel) < 0) {
         if (!PyErr_ExceptionMatches(PyExc_OSError))
             FlHTTP_LogUncaught(server->loop);
@@ -170,18 +219,21 @@ timer_fire(FlLoop *loop, fl_loop_timer *timer)
     uint8_t kind = server->deadline_kind;
     uint64_t now = FlLoop_Now(loop);
 
-    if (kind == FL_DEADLINE_NONE || !open_channel(server) || conn == NULL)
+    if (kind == FL_DEADLINE_NONE || !open_channel(server) ||
+        (conn == NULL && !server->lingering))
         return 0;
-    if (kind == FL_DEADLINE_BODY && conn->web && server->params->min_body_rate > 0) {
+    if (rate_counts(server)) {
         double spent = (double)(now - conn->body_since) / 1e9;
 
         if (spent > server->params->rate_grace &&
             (double)conn->received < spent * (double)server->params->min_body_rate)
             server->deadline = now;
     }
-    if (now < server->deadline) {
-        server->armed_at = server->deadline;
-        return FlLoop_Arm(loop, timer, server->deadline);
+    if (now < server->deadline)
+        return arm(server, now);
+    if (server->lingering && still_reading(server, now)) {
+        linger_on(server);
+        return 0;
     }
     if (kind == FL_DEADLINE_WRITE && server->sent != server->channel->total_sent) {
         server->sent = server->channel->total_sent;
@@ -219,6 +271,14 @@ uncork(FlHTTP1ServerConnection *server, FlChannel *channel)
     FlChannel_Uncork(channel);
 }
 
+static bool
+above_mark(const FlHTTP1ServerConnection *server)
+{
+    int64_t high = server->params->write_high_mark;
+
+    return high >= 0 && FlChannel_Queued(server->channel) > (uint64_t)high;
+}
+
 /* Prepares the next exchange when the current one is over. true: it can be fed. */
 static bool
 settle(FlHTTP1ServerConnection *server)
@@ -243,12 +303,12 @@ settle(FlHTTP1ServerConnection *server)
             FlChannel_CloseAfterWrites(server->channel);
         return false;
     }
-    if (FlChannel_Queued(server->channel) > MARK_HIGH) {
+    if (above_mark(server)) {
         uncork(server, server->channel); /* a burst does not pile up its answers */
         conn = server->conn;
         if (!open_channel(server) || conn == NULL)
             return false;
-        if (FlChannel_Queued(server->channel) > MARK_HIGH) {
+        if (above_mark(server)) {
             server->paused = true; /* drained() goes on */
             if (FlChannel_WantRead(server->channel, false) < 0)
                 FlHTTP_LogUncaught(server->loop);
@@ -276,6 +336,34 @@ settle(FlHTTP1ServerConnection *server)
         FlHTTP1Server_Deadline(server, FL_DEADLINE_SILENT,
                                server->params->idle_timeout);
     return true;
+}
+
+static int
+release(FlLoop *loop, PyObject *obj)
+{
+    FlHTTP1ServerConnection *server = server_cast(obj);
+
+    (void)loop;
+    if (server->channel != NULL && !server->in_data) {
+        PyObject *stream = Py_XNewRef(server->stream);
+
+        uncork(server, server->channel);
+        Py_XDECREF(stream);
+    }
+    return 0;
+}
+
+void
+FlHTTP1Server_Hold(FlHTTP1ServerConnection *server)
+{
+    if (server->corked || server->channel == NULL)
+        return;
+    if (!server->in_data &&
+        FlLoop_Defer(server->loop, release, (PyObject *)server) < 0) {
+        PyErr_Clear(); /* no memory for it: each piece leaves by itself */
+        return;
+    }
+    FlHTTP1Server_Cork(server);
 }
 
 static Py_ssize_t
@@ -313,6 +401,23 @@ feed_exchanges(FlHTTP1ServerConnection *server, const char *p, size_t n)
     return (Py_ssize_t)at;
 }
 
+static bool
+reads_body(const FlHTTP1Connection *conn)
+{
+    return conn != NULL && !conn->waiting_data &&
+           (conn->phase == FL_HTTP1_LENGTH || conn->phase == FL_HTTP1_CHUNKED);
+}
+
+/* Reading rests for what the peer does not read: that is what it is timed for. */
+static void
+rest_from_body(FlHTTP1ServerConnection *server)
+{
+    if (!reads_body(server->conn))
+        return;
+    server->sent = server->channel->total_sent;
+    FlHTTP1Server_Deadline(server, FL_DEADLINE_WRITE, server->params->write_timeout);
+}
+
 static Py_ssize_t
 server_data(FlChannel *ch, const char *p, size_t n)
 {
@@ -328,10 +433,12 @@ server_data(FlChannel *ch, const char *p, size_t n)
     used = feed_exchanges(server, p, n);
     server->in_data = false;
     uncork(server, ch);
-    if (used >= 0 && n - (size_t)used > AHEAD_MOST && open_channel(server)) {
+    if (used >= 0 && open_channel(server) && !server->lingering &&
+        (n - (size_t)used > AHEAD_MOST || above_mark(server))) {
         server->paused = true;
         if (FlChannel_WantRead(ch, false) < 0)
             used = -1;
+        rest_from_body(server);
     }
     Py_DECREF(stream);
     Py_DECREF(server);
@@ -373,7 +480,12 @@ after_eof(FlHTTP1ServerConnection *server)
     int err;
 
     if (server->lingering || conn == NULL) {
-        close_now(server);
+        if (open_channel(server)) /* it is done sending, and may still be reading */
+            FlChannel_CloseAfterWrites(server->channel);
+        return 0;
+    }
+    if (conn->phase == FL_HTTP1_IDLE && FlChannel_Queued(server->channel) > 0) {
+        FlChannel_CloseAfterWrites(server->channel); /* the last answer first */
         return 0;
     }
     Py_INCREF(conn);
@@ -415,6 +527,9 @@ FlHTTP1Server_Continue(FlHTTP1ServerConnection *server)
         if (server->paused) {
             server->paused = false;
             err = FlChannel_WantRead(channel, true);
+            if (reads_body(server->conn))
+                FlHTTP1Server_Deadline(server, FL_DEADLINE_BODY,
+                                       server->params->body_gap_timeout);
         }
         if (err == 0)
             err = FlChannel_Resume(channel);
@@ -458,7 +573,7 @@ server_drained(FlChannel *ch)
 {
     FlHTTP1ServerConnection *server = ch->self;
 
-    if (server->paused && server->conn != NULL && server->conn->write_finished)
+    if (server->paused && server->conn != NULL)
         FlHTTP1Server_Answered(server);
 }
 
@@ -678,10 +793,50 @@ server_start_serving(PyObject *op, PyObject *delegate)
     server->delegate = Py_NewRef(delegate);
     server->serving = true;
     Py_INCREF(server); /* its own reference, until the end */
-    FlChannel_SetMarks(channel, MARK_HIGH, MARK_LOW);
+    if (server->params->write_high_mark >= 0) {
+        size_t high = (size_t)server->params->write_high_mark;
+        size_t low = server->params->write_low_mark < 0
+                         ? 0
+                         : (size_t)server->params->write_low_mark;
+
+        FlChannel_SetMarks(channel, high, low < high ? low : high);
+    }
     FlHTTP1Server_Deadline(server, FL_DEADLINE_SILENT, server->params->first_timeout);
     if (FlChannel_WantRead(channel, true) < 0 || FlChannel_Resume(channel) < 0)
         return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Answers a connection that shall not be served, unread. */
+static PyObject *
+server_refuse(PyObject *op, PyObject *args)
+{
+    FlHTTP1ServerConnection *server = server_cast(op);
+    FlChannel *channel = server->channel;
+    int status, retry_after, n;
+    PyObject *delegate;
+    char answer[200];
+
+    if (!PyArg_ParseTuple(args, "iiO:refuse", &status, &retry_after, &delegate))
+        return NULL;
+    if (server->serving || channel == NULL)
+        return PyErr_Format(PyExc_RuntimeError, server->serving
+                                                    ? "the connection is served already"
+                                                    : "the connection has no stream");
+    if (FlChannel_Closed(channel))
+        Py_RETURN_NONE;
+    if (FlIOStream_Borrow(server->stream, &server_ops, server) < 0)
+        return NULL;
+    server->delegate = Py_NewRef(delegate);
+    server->serving = true;
+    Py_INCREF(server); /* its own reference, until the end */
+    n = PyOS_snprintf(answer, sizeof(answer),
+                      "HTTP/1.1 %d %s\r\nContent-Length: 0\r\nRetry-After: %d\r\n"
+                      "Connection: close\r\n\r\n",
+                      status, status_phrase(status), retry_after);
+    if (FlChannel_Write(channel, NULL, answer, (size_t)n) < 0)
+        return NULL;
+    linger(server);
     Py_RETURN_NONE;
 }
 
@@ -720,6 +875,9 @@ static PyMemberDef server_members[] = {
 static PyMethodDef server_methods[] = {
     {"start_serving", server_start_serving, METH_O,
      PyDoc_STR("Serve requests to a delegate until the connection ends.")},
+    {"refuse", server_refuse, METH_VARARGS,
+     PyDoc_STR("refuse(status, retry_after, delegate): answer before anything was\n"
+               "read, and close once the peer has seen it; delegate.on_close tells.")},
     {"close", server_close, METH_NOARGS,
      PyDoc_STR("Close the connection; a future of when that is done.")},
     {NULL, NULL, 0, NULL},

@@ -15,6 +15,8 @@
 
 /* A body up to this size is copied behind its head and both leave as one piece. */
 #define COPY_MOST 16384
+/* Smaller pieces wait for others of the same turn of the loop; larger leave at once. */
+#define HOLD_MOST 65536
 
 /* ---- futures ---- */
 
@@ -76,8 +78,10 @@ watch_progress(FlHTTP1Connection *conn)
 
     if (server == NULL || stream_closed(conn) || FlChannel_Queued(conn->channel) == 0)
         return;
-    if (conn->phase != FL_HTTP1_DONE || server->deadline_kind == FL_DEADLINE_CLOSE)
+    if (conn->phase != FL_HTTP1_DONE)
         return;
+    if (server->deadline_kind == FL_DEADLINE_CLOSE && !conn->write_finished)
+        return; /* half closed: that long for an answer, then as long as it is read */
     server->sent = conn->channel->total_sent;
     FlHTTP1Server_Deadline(server, FL_DEADLINE_WRITE, conn->params->write_timeout);
 }
@@ -300,6 +304,8 @@ send_piece(FlHTTP1Connection *conn, const fl_out *head, PyObject *owner, const c
     size_t size_n = 0;
     int count = 0, err;
 
+    if (conn->server != NULL && n < HOLD_MOST)
+        FlHTTP1Server_Hold(conn->server);
     if (n > 0 && conn->chunking)
         size_n = fl_chunk_head(size, n);
     if (head->n + size_n + n + 2 <= COPY_MOST) {

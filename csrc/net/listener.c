@@ -31,6 +31,7 @@ struct FlListener {
     bool resting;
     bool told; /* of this shortage */
     bool stopped;
+    bool paused; /* nobody is accepted until resume() */
 };
 
 /* ---- addresses ---- */
@@ -107,7 +108,7 @@ static int
 wake_up(FlListener *l)
 {
     leave_resting(l);
-    if (l->stopped || start_watching(l) == 0)
+    if (l->stopped || l->paused || start_watching(l) == 0)
         return 0;
     if (FlError_IsFatal())
         return -1;
@@ -172,7 +173,7 @@ rest(FlListener *l, int error)
         }
         Py_XDECREF(done);
     }
-    if (l->stopped || l->resting)
+    if (l->stopped || l->resting || l->paused)
         return 0;
     FlLoop_Unwatch(l->loop, &l->watch);
     l->resting = true;
@@ -252,7 +253,7 @@ listener_ready(FlLoop *loop, fl_watch *watch, uint32_t events)
 
     (void)events;
     Py_INCREF(l);
-    for (int i = 0; i < FL_ACCEPT_BATCH && err == 0 && !l->stopped; i++) {
+    for (int i = 0; i < FL_ACCEPT_BATCH && err == 0 && !l->stopped && !l->paused; i++) {
         fl_address peer;
         int fd = fl_socket_accept(l->watch.fd, &peer);
 
@@ -369,6 +370,36 @@ listener_stop(PyObject *self, PyObject *unused)
 }
 
 static PyObject *
+listener_pause(PyObject *self, PyObject *unused)
+{
+    FlListener *l = (FlListener *)self;
+
+    (void)unused;
+    if (!l->stopped && !l->paused) {
+        l->paused = true;
+        if (l->resting)
+            leave_resting(l);
+        else
+            FlLoop_Unwatch(l->loop, &l->watch);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+listener_resume(PyObject *self, PyObject *unused)
+{
+    FlListener *l = (FlListener *)self;
+
+    (void)unused;
+    if (!l->stopped && l->paused) {
+        l->paused = false;
+        if (start_watching(l) < 0)
+            return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 listener_get_resting(PyObject *self, void *unused)
 {
     (void)unused;
@@ -415,6 +446,9 @@ listener_dealloc(PyObject *self)
 static PyMethodDef listener_methods[] = {
     {"stop", listener_stop, METH_NOARGS,
      PyDoc_STR("Accept no more; the socket stays open. Twice is harmless.")},
+    {"pause", listener_pause, METH_NOARGS,
+     PyDoc_STR("Accept nobody until resume(): who comes waits in the kernel's queue.")},
+    {"resume", listener_resume, METH_NOARGS, PyDoc_STR("Accept again.")},
     {NULL, NULL, 0, NULL},
 };
 
