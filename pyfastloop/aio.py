@@ -478,7 +478,7 @@ def _signal_noticed(_signum: int, _frame: object) -> None:
 
 def new_event_loop() -> Loop:
     """A new C event loop; the ``loop_factory`` of asyncio's tools."""
-    return Loop()  # type: ignore[abstract]  # what other systems have
+    return Loop()
 
 
 def run(
