@@ -66,6 +66,7 @@
     X(Hooks)            \
     X(Routes)           \
     X(RequestHandler)   \
+    X(Run)              \
     X(WebFunctions)
 
 #define FL_TYPES(X)  \
@@ -142,6 +143,14 @@
 #define FL_WEB_NAMES(X)              \
     X(__dict__)                      \
     X(_break_cycles)                 \
+    X(_method)                       \
+    X(get)                           \
+    X(head)                          \
+    X(post)                          \
+    X(put)                           \
+    X(delete)                        \
+    X(patch)                         \
+    X(options)                       \
     X(_get_argument)                 \
     X(_get_arguments)                \
     X(_remove_control_chars_regex)   \
@@ -302,6 +311,7 @@
     X(web_name_keyword)     \
     X(web_request_hooks)    \
     X(web_json_hooks)       \
+    X(web_making)           \
     X(web_json_type)        \
     X(web_json_facts)
 

@@ -496,6 +496,17 @@ FlTask_Adopt(PyObject *obj, PyObject *awaitable)
 }
 
 int
+FlTask_Run(PyObject *obj, PyObject *coro)
+{
+    FlTask *self = (FlTask *)obj;
+
+    if (FlFuture_ResolveLoop(&self->future) < 0)
+        return -1;
+    self->coro = Py_NewRef(coro);
+    return task_step(self);
+}
+
+int
 FlTask_Finish(PyObject *obj, PyObject *value)
 {
     if (FlFuture_ResolveLoop(&((FlTask *)obj)->future) < 0)

@@ -57,6 +57,10 @@ void FlTask_Leave(PyObject *task, PyObject *previous);
  * now. The task's result is the awaitable's. 0 or -1. escapes */
 int FlTask_Adopt(PyObject *task, PyObject *awaitable);
 
+/* Lets a bare task step coro, which has send and throw and is its own iterator; its
+ * first step runs now. 0 or -1. escapes */
+int FlTask_Run(PyObject *task, PyObject *coro);
+
 /* Ends a bare task that needed no coroutine: value, or NULL to take the current
  * exception. 0, or -1 when that is fatal. */
 int FlTask_Finish(PyObject *task, PyObject *value);

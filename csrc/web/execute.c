@@ -13,9 +13,9 @@
 #include <string.h>
 
 #include "core/task.h"
-#include "web/arguments.h"
 #include "web/json.h"
 #include "web/route.h"
+#include "web/run.h"
 
 /* ---- what Python handed in ---- */
 
@@ -258,8 +258,7 @@ routes_of(FlState *st, FlHTTP1ServerConnection *server)
     (FL_HOOK_BIT(__new__) | FL_HOOK_BIT(__getattribute__) | FL_HOOK_BIT(__setattr__) | \
      FL_HOOK_BIT(_begin) | FL_HOOK_BIT(_method) | FL_HOOK_BIT(_tell_prepared) |        \
      FL_HOOK_BIT(_handle_failure) | FL_HOOK_BIT(_stream_request_body) |                \
-     FL_HOOK_BIT(_check_cross_origin) | FL_HOOK_BIT(__init__) |                        \
-     FL_HOOK_BIT(_execute) | FL_HOOK_BIT(SUPPORTED_METHODS))
+     FL_HOOK_BIT(_check_cross_origin) | FL_HOOK_BIT(SUPPORTED_METHODS))
 
 /* Whether C may make and run a handler of this class. 1, 0 or -1. */
 static int
@@ -322,14 +321,6 @@ web_head(FlHTTP1Connection *conn)
     return (int)answer;
 }
 
-/* Calls a method by name; *result new reference. 0 or -1. */
-static int
-call_method(FlRequestHandler *self, PyObject *name, PyObject **result)
-{
-    *result = PyObject_CallMethodNoArgs((PyObject *)self, name);
-    return *result == NULL ? -1 : 0;
-}
-
 /* RequestHandler.__init__ for an instance as tp_new made it. */
 static int
 init_handler(FlRequestHandler *self, PyObject *kwargs)
@@ -339,9 +330,10 @@ init_handler(FlRequestHandler *self, PyObject *kwargs)
     if (FlRequestHandler_Original(self, FL_HOOK_clear)) {
         if (FlRequestHandler_Clear(self) < 0)
             return -1;
-    } else if (call_method(self, self->st->str_clear, &done) < 0) {
-        return -1;
     } else {
+        done = PyObject_CallMethodNoArgs((PyObject *)self, self->st->str_clear);
+        if (done == NULL)
+            return -1;
         Py_DECREF(done);
     }
     if (FlRequestHandler_Original(self, FL_HOOK_initialize) && kwargs == NULL)
@@ -353,10 +345,40 @@ init_handler(FlRequestHandler *self, PyObject *kwargs)
     return done == NULL ? -1 : 0;
 }
 
+/* A handler whose class has an __init__ of its own: the class is called. tp_new gives
+ * it its hooks, so that what __init__ calls is C where it is original. */
+static PyObject *
+call_class(FlHTTP1Connection *conn, PyObject *application, PyObject *request)
+{
+    FlState *st = conn->st;
+    PyObject *type = Py_NewRef((PyObject *)((FlHooks *)conn->match[0])->type);
+    PyObject *args = PyTuple_Pack(2, application, request), *self = NULL;
+    PyObject *kwargs = Py_XNewRef(conn->match[1]);
+
+    if (args != NULL) {
+        Py_XSETREF(st->web_making, Py_NewRef(conn->match[0]));
+        self = PyObject_Call(type, args, kwargs);
+        Py_CLEAR(st->web_making);
+    }
+    Py_XDECREF(args);
+    Py_XDECREF(kwargs);
+    if (self != NULL && !PyObject_TypeCheck(self, st->RequestHandler_type)) {
+        PyErr_Format(PyExc_TypeError, "%R made a %.100s, which is no RequestHandler",
+                     type, Py_TYPE(self)->tp_name);
+        Py_CLEAR(self);
+    }
+    Py_DECREF(type);
+    return self;
+}
+
 static PyObject *
 new_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request)
 {
     FlHooks *hooks = (FlHooks *)conn->match[0];
+
+    if ((hooks->replaced & FL_HOOK_BIT(__init__)) != 0)
+        return call_class(conn, application, request);
+
     FlRequestHandler *self = (FlRequestHandler *)hooks->type->tp_alloc(hooks->type, 0);
     PyObject *kwargs = Py_XNewRef(conn->match[1]);
     int err = -1;
@@ -377,249 +399,59 @@ new_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request)
     return (PyObject *)self;
 }
 
-/* One group of the path as decode_argument gives it. New reference. */
-static PyObject *
-decoded(FlRequestHandler *self, PyObject *raw, PyObject *name)
-{
-    return raw == Py_None ? Py_NewRef(raw) : FlRequestHandler_Decode(self, raw, name);
-}
-
+/* Tells the log of what a task lets out. 0 or -1. escapes */
 static int
-decode_path(FlRequestHandler *self, PyObject *groups)
+report_failure(FlState *st, PyObject *task)
 {
-    PyObject *name, *raw, *text;
-    Py_ssize_t at = 0;
-    int err;
-
-    if (groups == NULL)
-        return 0;
-    if (PyTuple_Check(groups)) {
-        if (self->path_args == NULL && (self->path_args = PyList_New(0)) == NULL)
-            return -1;
-        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(groups); i++) {
-            text = decoded(self, PyTuple_GET_ITEM(groups, i), NULL);
-            err = text == NULL ? -1 : PyList_Append(self->path_args, text);
-            Py_XDECREF(text);
-            if (err < 0)
-                return -1;
-        }
-        return 0;
-    }
-    if (self->path_kwargs == NULL && (self->path_kwargs = PyDict_New()) == NULL)
-        return -1;
-    while (PyDict_Next(groups, &at, &name, &raw)) {
-        text = decoded(self, raw, name);
-        err = text == NULL ? -1 : PyDict_SetItem(self->path_kwargs, name, text);
-        Py_XDECREF(text);
-        if (err < 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* XSRF and origin checks, where the application asks for them and the method may change
- * something: Python does them. */
-static int
-check_forgery(FlRequestHandler *self, int method)
-{
-    PyObject *const settings[] = {self->st->str_xsrf_cookies,
-                                  self->st->str_cross_origin_protection};
-    PyObject *dict = NULL, *begin, *done;
-    bool wanted = false;
-
-    if (method == FL_METHOD_GET || method == FL_METHOD_HEAD ||
-        method == FL_METHOD_OPTIONS)
-        return 0;
-    dict = PyObject_GetAttr((PyObject *)self, self->st->str_settings);
-    if (dict == NULL)
-        return -1;
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(settings); i++) {
-        PyObject *value =
-            PyDict_Check(dict) ? PyDict_GetItem(dict, settings[i]) : Py_True;
-
-        if (value != NULL && PyObject_IsTrue(value) != 0)
-            wanted = true;
-    }
-    Py_DECREF(dict);
-    if (!wanted)
-        return 0;
-    begin = PyObject_GetAttrString((PyObject *)self, "_check_forgery");
-    done = begin == NULL ? NULL : PyObject_CallNoArgs(begin);
-    Py_XDECREF(begin);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
-#define FEW_GROUPS 4
-
-/* Whether the arguments of the method are at most a few by position. */
-static bool
-plain_arguments(FlRequestHandler *self)
-{
-    if (self->path_kwargs != NULL && (!PyDict_CheckExact(self->path_kwargs) ||
-                                      PyDict_GET_SIZE(self->path_kwargs) > 0))
-        return false;
-    return self->path_args == NULL || (PyList_CheckExact(self->path_args) &&
-                                       PyList_GET_SIZE(self->path_args) <= FEW_GROUPS);
-}
-
-static PyObject *
-call_by_name(FlRequestHandler *self, const char *name)
-{
-    PyObject *bound = PyObject_GetAttrString((PyObject *)self, name);
-    PyObject *groups = Py_XNewRef(self->path_args);
-    PyObject *args =
-        groups == NULL ? Py_NewRef(self->st->empty_tuple) : PySequence_Tuple(groups);
-    PyObject *keywords = Py_XNewRef(self->path_kwargs), *result = NULL;
-
-    if (keywords != NULL && !PyDict_Check(keywords))
-        PyErr_Format(PyExc_TypeError, "path_kwargs must be a dict, not %.100s",
-                     Py_TYPE(keywords)->tp_name);
-    else if (bound != NULL && args != NULL)
-        result = PyObject_Call(bound, args, keywords);
-    Py_XDECREF(bound);
-    Py_XDECREF(groups);
-    Py_XDECREF(args);
-    Py_XDECREF(keywords);
-    return result;
-}
-
-/* The user's method with the groups of the path. New reference. */
-static PyObject *
-call_user(FlRequestHandler *self, int method)
-{
-    static const char *const names[FL_HOOK_METHODS] = {
-        NULL, "get", "head", "post", "put", "delete", "patch", "options"};
-    FlHooks *hooks = self->hooks;
-    PyObject *function = NULL, *result;
-    bool own = self->dict != NULL && PyDict_GET_SIZE(self->dict) > 0;
-
-    if (FlHooks_Verify(hooks) < 0)
-        return NULL;
-    if (!own && Py_IS_TYPE(self, hooks->type))
-        function = Py_XNewRef(hooks->methods[method]);
-    if (function != NULL && plain_arguments(self)) {
-        PyObject *args[1 + FEW_GROUPS];
-        Py_ssize_t n = self->path_args == NULL ? 0 : PyList_GET_SIZE(self->path_args);
-
-        args[0] = (PyObject *)self;
-        for (Py_ssize_t i = 0; i < n; i++)
-            args[i + 1] = Py_NewRef(PyList_GET_ITEM(self->path_args, i));
-        result = PyObject_Vectorcall(function, args, (size_t)n + 1, NULL);
-        for (Py_ssize_t i = 0; i < n; i++)
-            Py_DECREF(args[i + 1]);
-        Py_DECREF(function);
-        return result;
-    }
-    Py_XDECREF(function);
-    return call_by_name(self, names[method]);
-}
-
-/* What came of the sequence so far. */
-typedef enum { RUN_FAILED = -1, RUN_DONE = 0, RUN_AWAIT = 1 } run_answer;
-
-/* _execute, up to the first awaitable: *awaited (new reference) and whether the method
- * was called already. */
-static run_answer
-run_sequence(FlRequestHandler *self, int method, PyObject *groups, PyObject **awaited,
-             bool *called)
-{
-    PyObject *result;
-
-    *called = false;
-    if (decode_path(self, groups) < 0 || check_forgery(self, method) < 0)
-        return RUN_FAILED;
-    if (!FlRequestHandler_Original(self, FL_HOOK_prepare)) {
-        if (call_method(self, self->st->str_prepare, &result) < 0)
-            return RUN_FAILED;
-        if (result != Py_None) {
-            *awaited = result;
-            return RUN_AWAIT;
-        }
-        Py_DECREF(result);
-    }
-    if (self->finished)
-        return RUN_DONE;
-    result = call_user(self, method);
-    if (result == NULL)
-        return RUN_FAILED;
-    if (result != Py_None) {
-        *awaited = result;
-        *called = true;
-        return RUN_AWAIT;
-    }
-    Py_DECREF(result);
-    if (!self->auto_finish || self->finished)
-        return RUN_DONE;
-    if (FlRequestHandler_Original(self, FL_HOOK_finish))
-        return FlRequestHandler_Finish(self, NULL) < 0 ? RUN_FAILED : RUN_DONE;
-    if (call_method(self, self->st->str_finish, &result) < 0)
-        return RUN_FAILED;
-    Py_DECREF(result);
-    return RUN_DONE;
-}
-
-/* The current exception ends the request: 0, or -1 when it goes on (fatal, cancelled). */
-static int
-handle_failure(FlRequestHandler *self)
-{
-    PyObject *error, *done;
-    bool passes;
-
-    if (FlError_IsFatal())
-        return -1;
-    error = PyErr_GetRaisedException();
-    passes = PyErr_GivenExceptionMatches(error, self->st->CancelledError);
-    done = PyObject_CallMethodOneArg((PyObject *)self, self->st->str__handle_failure,
-                                     error);
-    if (done == NULL) {
-        Py_DECREF(error);
-        return -1;
-    }
-    Py_DECREF(done);
-    if (!passes) {
-        Py_DECREF(error);
-        return 0;
-    }
-    PyErr_SetRaisedException(error);
-    return -1;
-}
-
-/* Hands the rest to the task: the coroutine _go_on. 0 or -1. */
-static int
-go_on_in_task(FlRequestHandler *self, PyObject *task, PyObject *awaited, bool called)
-{
-    PyObject *coroutine =
-        PyObject_CallMethodObjArgs((PyObject *)self, self->st->str__go_on, awaited,
-                                   called ? Py_True : Py_False, NULL);
     PyObject *report, *done;
-    int err;
 
-    if (coroutine == NULL)
-        return -1;
-    err = FlTask_Adopt(task, coroutine);
-    Py_DECREF(coroutine);
-    if (err < 0)
-        return -1;
-    report = FlState_Lazy(self->st, &self->st->web_report, "pyfastloop.web.application",
-                          "_report");
-    if (report == NULL)
-        return -1;
     if (FlFuture_Done(task) && FlFuture_Exception(task) == NULL)
         return 0;
-    done = PyObject_CallMethodOneArg(task, self->st->str_add_done_callback, report);
+    report = FlState_Lazy(st, &st->web_report, "pyfastloop.web.application", "_report");
+    if (report == NULL)
+        return -1;
+    done = PyObject_CallMethodOneArg(task, st->str_add_done_callback, report);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }
 
 /* What _execute consists of, as the handler has it now: `initialize` may have set it. */
 static bool
-still_original(FlRequestHandler *self)
+parts_original(FlRequestHandler *self)
 {
-    return FlRequestHandler_Original(self, FL_HOOK__execute) &&
-           FlRequestHandler_Original(self, FL_HOOK__begin) &&
+    return self->hooks != NULL && FlRequestHandler_Original(self, FL_HOOK__begin) &&
            FlRequestHandler_Original(self, FL_HOOK__method) &&
            FlRequestHandler_Original(self, FL_HOOK_SUPPORTED_METHODS);
+}
+
+/* A replaced _execute gets the groups as arguments; what it gives is awaited. 0 or -1.
+ * escapes */
+static int
+execute_by_name(FlRequestHandler *self, PyObject *task, PyObject *groups)
+{
+    FlState *st = self->st;
+    bool named = groups != NULL && PyDict_Check(groups);
+    Py_ssize_t n = groups == NULL || named ? 0 : PyTuple_GET_SIZE(groups);
+    PyObject *args = PyTuple_New(n + 1), *transforms = PyList_New(0);
+    PyObject *execute = NULL, *awaited = NULL;
+    int err = -1;
+
+    if (args != NULL && transforms != NULL) {
+        PyTuple_SET_ITEM(args, 0, Py_NewRef(transforms));
+        for (Py_ssize_t i = 0; i < n; i++)
+            PyTuple_SET_ITEM(args, i + 1, Py_NewRef(PyTuple_GET_ITEM(groups, i)));
+        execute = PyObject_GetAttr((PyObject *)self,
+                                   PyTuple_GET_ITEM(st->web_names, FL_HOOK__execute));
+    }
+    if (execute != NULL)
+        awaited = PyObject_Call(execute, args, named ? groups : NULL);
+    if (awaited != NULL)
+        err = awaited == Py_None ? 0 : FlTask_Adopt(task, awaited);
+    Py_XDECREF(args);
+    Py_XDECREF(transforms);
+    Py_XDECREF(execute);
+    Py_XDECREF(awaited);
+    return err;
 }
 
 /* Calls a function of application.py with the request's parts: 0 or -1. */
@@ -645,12 +477,9 @@ static int
 run_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request,
             PyObject *task)
 {
-    int method = conn->block->head.method;
-    PyObject *awaited = NULL, *previous, *groups;
+    PyObject *run = NULL, *previous, *groups;
     FlRequestHandler *self;
-    run_answer answer;
-    bool called = false;
-    int err = 0;
+    int err;
 
     if (FlTask_Enter(task, &previous) < 0)
         return -1;
@@ -660,24 +489,29 @@ run_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request,
         return -1;
     }
     groups = Py_XNewRef(conn->match[2]);
-    if (!still_original(self)) {
+    if (!FlRequestHandler_Original(self, FL_HOOK__execute)) {
+        err = execute_by_name(self, task, groups);
+        if (err == 0)
+            err = report_failure(conn->st, task);
+    } else if (!parts_original(self)) {
         FlTask_Leave(task, previous);
         err = run_in_python(conn->st, application, request, (PyObject *)self, NULL,
                             groups);
         Py_XDECREF(groups);
         Py_DECREF(self);
         return err;
+    } else {
+        err = FlRun_Begin(self, groups, &run);
+        if (err == 0 && run != NULL)
+            err = FlTask_Run(task, run);
+        if (err == 0 && run != NULL)
+            err = report_failure(conn->st, task);
     }
-    answer = run_sequence(self, method, groups, &awaited, &called);
-    Py_XDECREF(groups);
-    if (answer == RUN_FAILED)
-        err = handle_failure(self);
     FlTask_Leave(task, previous);
-    if (err < 0 && PyErr_ExceptionMatches(self->st->CancelledError))
+    if (err < 0 && PyErr_ExceptionMatches(conn->st->CancelledError))
         err = FlTask_Finish(task, NULL); /* answered; the task tells who asks */
-    if (err == 0 && answer == RUN_AWAIT)
-        err = go_on_in_task(self, task, awaited, called);
-    Py_XDECREF(awaited);
+    Py_XDECREF(run);
+    Py_XDECREF(groups);
     Py_DECREF(self);
     return err;
 }
@@ -695,6 +529,13 @@ still_ours(FlHTTP1Connection *conn)
         return true;
     PyErr_Clear();
     return false;
+}
+
+/* Without a body nothing ran between web_head and web_whole. */
+static bool
+has_body(FlHTTP1Connection *conn)
+{
+    return (conn->block->head.flags & (FL_HEAD_HAS_LENGTH | FL_HEAD_CHUNKED)) != 0;
 }
 
 static int
@@ -717,7 +558,7 @@ web_whole(FlHTTP1Connection *conn)
         conn->body = NULL;
     }
     err = FlHTTPServerRequest_ParseBody(r);
-    if (err == 0 && conn->match[0] != NULL && !still_ours(conn)) {
+    if (err == 0 && has_body(conn) && conn->match[0] != NULL && !still_ours(conn)) {
         PyObject *type = Py_NewRef((PyObject *)((FlHooks *)conn->match[0])->type);
         PyObject *keywords = Py_XNewRef(conn->match[1]);
         PyObject *groups = Py_XNewRef(conn->match[2]);

@@ -11,6 +11,7 @@
 #include "sys/clock.h"
 #include "web/arguments.h"
 #include "web/json.h"
+#include "web/run.h"
 
 #define REASON_OK "OK"
 
@@ -1125,9 +1126,36 @@ handler_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->st = FlState_OfType(type);
     self->auto_finish = true;
     self->status = 200;
-    if (self->st == NULL)
+    if (self->st == NULL) {
         Py_CLEAR(self);
+    } else if (self->st->web_making != NULL) {
+        FlHooks *hooks = (FlHooks *)self->st->web_making;
+
+        if (hooks->type == type) {
+            self->hooks = hooks;
+            self->st->web_making = NULL;
+        }
+    }
     return (PyObject *)self;
+}
+
+/* _execute(transforms, *args, **kwargs) as one awaitable; None where a part of it was
+ * replaced. */
+static PyObject *
+handler_sequence(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+{
+    FlRequestHandler *self = handler_cast(op);
+    PyObject *groups;
+
+    if (nargs != 2 || !PyTuple_Check(args[0]) || !PyDict_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "_sequence() takes a tuple and a dict");
+        return NULL;
+    }
+    groups = PyDict_GET_SIZE(args[1]) > 0 ? args[1] : args[0];
+    if ((PyDict_GET_SIZE(args[1]) > 0 && PyTuple_GET_SIZE(args[0]) > 0) ||
+        !FlRun_Possible(self))
+        Py_RETURN_NONE;
+    return FlRun_New(self, groups);
 }
 
 static int
@@ -1314,6 +1342,7 @@ static PyMethodDef handler_methods[] = {
      PyDoc_STR("Ends the response, after writing chunk where given. A future of when\n"
                "all of it was sent; nobody needs to await it.")},
     {"_complete_head", handler_complete_head, METH_NOARGS, NULL},
+    {"_sequence", (PyCFunction)(void (*)(void))handler_sequence, METH_FASTCALL, NULL},
     {"compute_etag", handler_compute_etag, METH_NOARGS,
      PyDoc_STR("The response's ETag in quotes, by default the SHA-1 of what was\n"
                "written; None for no ETag.")},

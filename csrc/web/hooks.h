@@ -28,7 +28,8 @@
     X(__new__)                                                                         \
     X(__getattribute__)                                                                \
     X(__setattr__)                                                                     \
-    X(_execute) X(_begin) X(_method) X(_tell_prepared) X(_handle_failure)              \
+    X(_execute)                                                                        \
+    X(_begin) X(_method) X(_tell_prepared) X(_handle_failure)                          \
         X(_handle_request_exception) X(clear) X(set_default_headers) X(initialize)     \
             X(on_connection_close) X(prepare) X(decode_argument) X(check_xsrf_cookie)  \
                 X(_check_cross_origin) X(SUPPORTED_METHODS) X(_stream_request_body)    \

@@ -162,10 +162,15 @@ class RequestHandler(
     ) -> None:
         """Runs the request: checks, prepare, the method, finish.
 
-        C runs a request of an unchanged class by itself, as far as it goes without
-        waiting; this is what it is an abbreviation of.
+        C runs a request of an unchanged class by itself; where this coroutine is
+        asked for all the same, it awaits the same sequence. What follows below is for
+        classes that replaced a part of it, or stream the body.
         """
         self._transforms = transforms
+        sequence = self._sequence(args, kwargs)
+        if sequence is not None:
+            await sequence
+            return
         try:
             self._begin(args, kwargs)
             result = self.prepare()

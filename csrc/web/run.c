@@ -1,0 +1,620 @@
+/* run.c -- RequestHandler._execute in C: from the groups of the path to finish().
+ *
+ *     START -> checks, prepare -> PREPARED -> the method -> ANSWERED -> finish
+ *
+ * advance() goes on until something has to be awaited. A request that awaits nothing is
+ * over then, and no object was made for it. One that does becomes a Run: what a task
+ * steps, or a coroutine awaits, instead of a coroutine of ours around the handler's. A
+ * Run sends and throws straight into what the handler gave, and when that ends goes on
+ * with advance().
+ *
+ * Layer: web. Threads: none; owned by one loop.
+ */
+#include "web/run.h"
+
+#include "core/task_parts.h"
+#include "web/arguments.h"
+
+/* ---- checks ---- */
+
+/* One group of the path as decode_argument gives it. New reference. */
+static PyObject *
+decoded(FlRequestHandler *self, PyObject *raw, PyObject *name)
+{
+    return raw == Py_None ? Py_NewRef(raw) : FlRequestHandler_Decode(self, raw, name);
+}
+
+static int
+decode_path(FlRequestHandler *self, PyObject *groups)
+{
+    PyObject *name, *raw, *text;
+    Py_ssize_t at = 0;
+    int err;
+
+    /* Both read as empty while NULL. */
+    Py_CLEAR(self->path_args);
+    Py_CLEAR(self->path_kwargs);
+    if (groups == NULL)
+        return 0;
+    if (PyTuple_Check(groups)) {
+        if (PyTuple_GET_SIZE(groups) == 0)
+            return 0;
+        if ((self->path_args = PyList_New(0)) == NULL)
+            return -1;
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(groups); i++) {
+            text = decoded(self, PyTuple_GET_ITEM(groups, i), NULL);
+            err = text == NULL ? -1 : PyList_Append(self->path_args, text);
+            Py_XDECREF(text);
+            if (err < 0)
+                return -1;
+        }
+        return 0;
+    }
+    if ((self->path_kwargs = PyDict_New()) == NULL)
+        return -1;
+    while (PyDict_Next(groups, &at, &name, &raw)) {
+        text = decoded(self, raw, name);
+        err = text == NULL ? -1 : PyDict_SetItem(self->path_kwargs, name, text);
+        Py_XDECREF(text);
+        if (err < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* XSRF and origin checks, where the application asks for them and the method may change
+ * something: Python does them. */
+static int
+check_forgery(FlRequestHandler *self, int method)
+{
+    PyObject *const settings[] = {self->st->str_xsrf_cookies,
+                                  self->st->str_cross_origin_protection};
+    PyObject *dict = NULL, *begin, *done;
+    bool wanted = false;
+
+    if (method == FL_METHOD_GET || method == FL_METHOD_HEAD ||
+        method == FL_METHOD_OPTIONS)
+        return 0;
+    dict = PyObject_GetAttr((PyObject *)self, self->st->str_settings);
+    if (dict == NULL)
+        return -1;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(settings); i++) {
+        PyObject *value =
+            PyDict_Check(dict) ? PyDict_GetItem(dict, settings[i]) : Py_True;
+
+        if (value != NULL && PyObject_IsTrue(value) != 0)
+            wanted = true;
+    }
+    Py_DECREF(dict);
+    if (!wanted)
+        return 0;
+    begin = PyObject_GetAttrString((PyObject *)self, "_check_forgery");
+    done = begin == NULL ? NULL : PyObject_CallNoArgs(begin);
+    Py_XDECREF(begin);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* ---- the user's method ---- */
+
+#define FEW_GROUPS 4
+
+/* Whether the arguments of the method are at most a few by position. */
+static bool
+plain_arguments(FlRequestHandler *self)
+{
+    if (self->path_kwargs != NULL && (!PyDict_CheckExact(self->path_kwargs) ||
+                                      PyDict_GET_SIZE(self->path_kwargs) > 0))
+        return false;
+    return self->path_args == NULL || (PyList_CheckExact(self->path_args) &&
+                                       PyList_GET_SIZE(self->path_args) <= FEW_GROUPS);
+}
+
+/* Calls a bound method with the groups of the path. New reference. */
+static PyObject *
+call_bound(FlRequestHandler *self, PyObject *bound)
+{
+    PyObject *groups = Py_XNewRef(self->path_args);
+    PyObject *args =
+        groups == NULL ? Py_NewRef(self->st->empty_tuple) : PySequence_Tuple(groups);
+    PyObject *keywords = Py_XNewRef(self->path_kwargs), *result = NULL;
+
+    if (keywords != NULL && !PyDict_Check(keywords))
+        PyErr_Format(PyExc_TypeError, "path_kwargs must be a dict, not %.100s",
+                     Py_TYPE(keywords)->tp_name);
+    else if (args != NULL)
+        result = PyObject_Call(bound, args, keywords);
+    Py_XDECREF(groups);
+    Py_XDECREF(args);
+    Py_XDECREF(keywords);
+    return result;
+}
+
+/* enum fl_method of the request as it is now: `prepare` may have set another. 0: some
+ * other method. */
+static int
+method_of(FlRequestHandler *self)
+{
+    FlHTTPServerRequest *request = (FlHTTPServerRequest *)self->request;
+
+    if (request == NULL || !FlHTTPServerRequest_Check(self->st, self->request) ||
+        request->block == NULL)
+        return 0;
+    if (request->method != NULL) {
+        Py_ssize_t n;
+        const char *p = PyUnicode_Check(request->method)
+                            ? PyUnicode_AsUTF8AndSize(request->method, &n)
+                            : NULL;
+
+        if (p == NULL) {
+            PyErr_Clear();
+            return 0;
+        }
+        return fl_method_lookup(fl_span_make(p, (size_t)n));
+    }
+    return request->block->head.method;
+}
+
+/* The class's own function for the method, where nothing hides it; new reference or
+ * NULL, maybe with an exception. */
+static PyObject *
+plain_function(FlRequestHandler *self)
+{
+    FlState *st = self->st;
+    PyObject *const names[FL_HOOK_METHODS] = {
+        NULL,        st->str_get,    st->str_head,  st->str_post,
+        st->str_put, st->str_delete, st->str_patch, st->str_options};
+    FlHooks *hooks = self->hooks;
+    int method = method_of(self);
+
+    if (hooks == NULL || !FlRequestHandler_Original(self, FL_HOOK__method) ||
+        method <= 0 || method >= FL_HOOK_METHODS || !plain_arguments(self))
+        return NULL;
+    if (self->dict != NULL && PyDict_GET_SIZE(self->dict) > 0 &&
+        PyDict_Contains(self->dict, names[method]) != 0)
+        return NULL;
+    return Py_XNewRef(hooks->methods[method]);
+}
+
+/* The user's method with the groups of the path. New reference. */
+static PyObject *
+call_user(FlRequestHandler *self)
+{
+    PyObject *function = plain_function(self), *bound, *result;
+    PyObject *args[1 + FEW_GROUPS];
+    Py_ssize_t n;
+
+    if (function == NULL) {
+        if (PyErr_Occurred())
+            return NULL;
+        bound = PyObject_CallMethodNoArgs((PyObject *)self, self->st->str__method);
+        result = bound == NULL ? NULL : call_bound(self, bound);
+        Py_XDECREF(bound);
+        return result;
+    }
+    args[0] = (PyObject *)self;
+    n = self->path_args == NULL ? 0 : PyList_GET_SIZE(self->path_args);
+    for (Py_ssize_t i = 0; i < n; i++)
+        args[i + 1] = Py_NewRef(PyList_GET_ITEM(self->path_args, i));
+    result = PyObject_Vectorcall(function, args, (size_t)n + 1, NULL);
+    for (Py_ssize_t i = 0; i < n; i++)
+        Py_DECREF(args[i + 1]);
+    Py_DECREF(function);
+    return result;
+}
+
+/* ---- the sequence ---- */
+
+enum { STAGE_START, STAGE_PREPARED, STAGE_ANSWERED, STAGE_OVER };
+
+/* Calls a hook by name: 1 and what has to be awaited, 0, or -1. */
+static int
+call_step(FlRequestHandler *self, PyObject *name, PyObject **awaited)
+{
+    PyObject *args[] = {(PyObject *)self};
+
+    *awaited = PyObject_VectorcallMethod(name, args, 1, NULL);
+    if (*awaited == NULL)
+        return -1;
+    if (*awaited != Py_None)
+        return 1;
+    Py_CLEAR(*awaited);
+    return 0;
+}
+
+static int
+finish_answer(FlRequestHandler *self)
+{
+    PyObject *done;
+
+    if (!self->auto_finish || self->finished)
+        return 0;
+    if (FlRequestHandler_Original(self, FL_HOOK_finish))
+        return FlRequestHandler_Finish(self, NULL);
+    done = PyObject_CallMethodNoArgs((PyObject *)self, self->st->str_finish);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* From a stage to the next thing to await: 1 and *awaited (new reference), 0 at the end,
+ * -1 with an exception. escapes */
+static int
+advance(FlRequestHandler *self, PyObject *groups, uint8_t *stage, PyObject **awaited)
+{
+    int answer;
+
+    if (*stage == STAGE_START) {
+        *stage = STAGE_PREPARED;
+        if (decode_path(self, groups) < 0 || check_forgery(self, method_of(self)) < 0)
+            return -1;
+        if (!FlRequestHandler_Original(self, FL_HOOK_prepare)) {
+            answer = call_step(self, self->st->str_prepare, awaited);
+            if (answer != 0)
+                return answer;
+        }
+    }
+    if (*stage == STAGE_PREPARED) {
+        *stage = STAGE_ANSWERED;
+        if (self->finished)
+            return 0;
+        *awaited = call_user(self);
+        if (*awaited == NULL)
+            return -1;
+        if (*awaited != Py_None)
+            return 1;
+        Py_CLEAR(*awaited);
+    }
+    *stage = STAGE_OVER;
+    return finish_answer(self);
+}
+
+/* The current exception ends the request: 0, or -1 when it goes on (fatal,
+ * cancelled). */
+static int
+handle_failure(FlRequestHandler *self)
+{
+    PyObject *error, *done;
+    bool passes;
+
+    if (!PyErr_ExceptionMatches(PyExc_Exception) &&
+        !PyErr_ExceptionMatches(self->st->CancelledError))
+        return -1;
+    error = PyErr_GetRaisedException();
+    passes = PyErr_GivenExceptionMatches(error, self->st->CancelledError);
+    done = PyObject_CallMethodOneArg((PyObject *)self, self->st->str__handle_failure,
+                                     error);
+    if (done == NULL) {
+        Py_DECREF(error);
+        return -1;
+    }
+    Py_DECREF(done);
+    if (!passes) {
+        Py_DECREF(error);
+        return 0;
+    }
+    PyErr_SetRaisedException(error);
+    return -1;
+}
+
+/* ---- what a task steps ---- */
+
+typedef struct {
+    PyObject_HEAD
+    FlState *st;               /* borrowed */
+    FlRequestHandler *handler; /* owned */
+    PyObject *groups;          /* owned, nullable */
+    PyObject *inner;           /* owned, nullable: what is being awaited */
+    uint8_t stage;
+} FlRun;
+
+/* What an await of the object steps; new reference or NULL. escapes */
+static PyObject *
+iterator_of(FlState *st, PyObject *awaited)
+{
+    PyTypeObject *type = Py_TYPE(awaited);
+
+    if (PyCoro_CheckExact(awaited))
+        return Py_NewRef(awaited);
+    if (type->tp_as_async != NULL && type->tp_as_async->am_await != NULL)
+        return type->tp_as_async->am_await(awaited);
+    return PyObject_CallOneArg(st->hook_await_any, awaited);
+}
+
+static FlRun *
+new_run(FlRequestHandler *handler, PyObject *groups)
+{
+    FlRun *run = PyObject_GC_New(FlRun, handler->st->Run_type);
+
+    if (run == NULL)
+        return NULL;
+    run->st = handler->st;
+    run->handler = (FlRequestHandler *)Py_NewRef((PyObject *)handler);
+    run->groups = Py_XNewRef(groups);
+    run->inner = NULL;
+    run->stage = STAGE_START;
+    PyObject_GC_Track(run);
+    return run;
+}
+
+/* The sequence has ended with the current exception. */
+static PySendResult
+run_failed(FlRun *run, PyObject **result)
+{
+    run->stage = STAGE_OVER;
+    *result = NULL;
+    if (handle_failure(run->handler) < 0)
+        return PYGEN_ERROR;
+    *result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
+
+/* Goes on with what the last step of the inner awaitable gave. */
+static PySendResult
+run_on(FlRun *run, PySendResult how, PyObject **result)
+{
+    PyObject *awaited;
+    int answer;
+
+    while (how != PYGEN_NEXT) {
+        Py_CLEAR(run->inner);
+        if (how == PYGEN_ERROR)
+            return run_failed(run, result);
+        Py_CLEAR(*result);
+        if (run->stage == STAGE_OVER)
+            answer = 0;
+        else
+            answer = advance(run->handler, run->groups, &run->stage, &awaited);
+        if (answer < 0)
+            return run_failed(run, result);
+        if (answer == 0) {
+            *result = Py_NewRef(Py_None);
+            return PYGEN_RETURN;
+        }
+        run->inner = iterator_of(run->st, awaited);
+        Py_DECREF(awaited);
+        if (run->inner == NULL)
+            return run_failed(run, result);
+        awaited = Py_NewRef(run->inner);
+        how = PyIter_Send(awaited, Py_None, result);
+        Py_DECREF(awaited);
+    }
+    return PYGEN_NEXT;
+}
+
+static PySendResult
+run_am_send(PyObject *op, PyObject *value, PyObject **result)
+{
+    FlRun *run = (FlRun *)op;
+    PyObject *inner = Py_XNewRef(run->inner);
+    PySendResult how = PYGEN_RETURN;
+
+    *result = NULL;
+    Py_INCREF(op);
+    if (inner != NULL)
+        how = PyIter_Send(inner, value, result);
+    Py_XDECREF(inner);
+    how = run_on(run, how, result);
+    Py_DECREF(op);
+    return how;
+}
+
+/* The answer of a step as methods of iterators give it. */
+static PyObject *
+as_iterator(PySendResult how, PyObject *result)
+{
+    if (how != PYGEN_RETURN)
+        return result;
+    if (result == Py_None)
+        PyErr_SetNone(PyExc_StopIteration);
+    else
+        PyErr_SetObject(PyExc_StopIteration, result);
+    Py_XDECREF(result);
+    return NULL;
+}
+
+static PyObject *
+run_next(PyObject *op)
+{
+    PyObject *result;
+    PySendResult how = run_am_send(op, Py_None, &result);
+
+    return as_iterator(how, result);
+}
+
+static PyObject *
+run_send(PyObject *op, PyObject *value)
+{
+    PyObject *result;
+    PySendResult how = run_am_send(op, value, &result);
+
+    return as_iterator(how, result);
+}
+
+/* throw(exception) and, as before CPython 3.12, throw(type, value, traceback). */
+static PyObject *
+run_throw(PyObject *op, PyObject *args)
+{
+    FlRun *run = (FlRun *)op;
+    PyObject *type, *value = NULL, *trace = NULL, *result = NULL;
+    PySendResult how = PYGEN_ERROR;
+
+    if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &trace))
+        return NULL;
+    if (PyExceptionInstance_Check(type))
+        value = Py_NewRef(type);
+    else if (value != NULL && PyExceptionInstance_Check(value))
+        Py_INCREF(value);
+    else if (value == NULL || value == Py_None)
+        value = PyObject_CallNoArgs(type);
+    else
+        value = PyObject_CallOneArg(type, value);
+    if (value == NULL)
+        return NULL;
+    if (!PyExceptionInstance_Check(value)) {
+        Py_DECREF(value);
+        PyErr_SetString(PyExc_TypeError, "throw() takes an exception");
+        return NULL;
+    }
+    Py_INCREF(op);
+    if (run->inner != NULL) {
+        PyObject *inner = Py_NewRef(run->inner);
+
+        how = FlTask_Throw(run->st, inner, value, &result);
+        Py_DECREF(inner);
+    } else {
+        PyErr_SetRaisedException(value);
+    }
+    how = run_on(run, how, &result);
+    Py_DECREF(op);
+    return as_iterator(how, result);
+}
+
+static PyObject *
+run_close(PyObject *op, PyObject *unused)
+{
+    FlRun *run = (FlRun *)op;
+    PyObject *inner = run->inner, *close, *done;
+
+    (void)unused;
+    run->inner = NULL;
+    run->stage = STAGE_OVER;
+    if (inner == NULL)
+        Py_RETURN_NONE;
+    if (PyObject_GetOptionalAttr(inner, run->st->str_close, &close) < 0) {
+        Py_DECREF(inner);
+        return NULL;
+    }
+    done = close == NULL ? Py_NewRef(Py_None) : PyObject_CallNoArgs(close);
+    Py_XDECREF(close);
+    Py_DECREF(inner);
+    return done;
+}
+
+/* As cr_await of a coroutine: tools walk it to find where a task stands. */
+static PyObject *
+run_get_await(PyObject *op, void *closure)
+{
+    FlRun *run = (FlRun *)op;
+
+    (void)closure;
+    return Py_NewRef(run->inner == NULL ? Py_None : run->inner);
+}
+
+static int
+run_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    FlRun *run = (FlRun *)op;
+
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(run->handler);
+    Py_VISIT(run->groups);
+    Py_VISIT(run->inner);
+    return 0;
+}
+
+static int
+run_clear(PyObject *op)
+{
+    FlRun *run = (FlRun *)op;
+
+    Py_CLEAR(run->inner);
+    Py_CLEAR(run->groups);
+    return 0;
+}
+
+static void
+run_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+
+    PyObject_GC_UnTrack(op);
+    run_clear(op);
+    Py_DECREF(((FlRun *)op)->handler);
+    PyObject_GC_Del(op);
+    Py_DECREF(type);
+}
+
+int
+FlRun_Begin(FlRequestHandler *handler, PyObject *groups, PyObject **run)
+{
+    uint8_t stage = STAGE_START;
+    PyObject *awaited;
+    FlRun *made = NULL;
+    int answer = advance(handler, groups, &stage, &awaited);
+
+    *run = NULL;
+    if (answer > 0) {
+        made = new_run(handler, groups);
+        if (made != NULL) {
+            made->stage = stage;
+            made->inner = iterator_of(handler->st, awaited);
+        }
+        Py_DECREF(awaited);
+        if (made == NULL || made->inner == NULL) {
+            Py_XDECREF(made);
+            answer = -1;
+        }
+    }
+    if (answer < 0)
+        return handle_failure(handler);
+    *run = (PyObject *)made;
+    return 0;
+}
+
+bool
+FlRun_Possible(FlRequestHandler *handler)
+{
+    static const uint8_t parts[] = {FL_HOOK__begin,
+                                    FL_HOOK__method,
+                                    FL_HOOK__tell_prepared,
+                                    FL_HOOK__handle_failure,
+                                    FL_HOOK_SUPPORTED_METHODS,
+                                    FL_HOOK__stream_request_body};
+    int method = method_of(handler);
+
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(parts); i++) {
+        if (!FlRequestHandler_Original(handler, parts[i]))
+            return false;
+    }
+    return method > 0 && method < FL_HOOK_METHODS;
+}
+
+PyObject *
+FlRun_New(FlRequestHandler *handler, PyObject *groups)
+{
+    return (PyObject *)new_run(handler, groups);
+}
+
+static PyMethodDef run_methods[] = {
+    {"send", run_send, METH_O, NULL},
+    {"throw", run_throw, METH_VARARGS, NULL},
+    {"close", run_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef run_getset[] = {
+    {"cr_await", run_get_await, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot run_slots[] = {
+    {Py_tp_dealloc, run_dealloc}, {Py_tp_traverse, run_traverse},
+    {Py_tp_clear, run_clear},     {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, run_next},   {Py_am_await, PyObject_SelfIter},
+    {Py_am_send, run_am_send},    {Py_tp_methods, run_methods},
+    {Py_tp_getset, run_getset},   {0, NULL},
+};
+
+static PyType_Spec run_spec = {
+    .name = "pyfastloop._core.Run",
+    .basicsize = sizeof(FlRun),
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = run_slots,
+};
+
+int
+FlRun_AddType(PyObject *module, FlState *st)
+{
+    return FlState_AddType(module, &st->Run_type, &run_spec, NULL, true);
+}
