@@ -45,6 +45,10 @@ ioloop_bind(FlState *st, PyObject *const *args, Py_ssize_t nargs, PyObject *kw,
 {
     PyObject *callback, *wrapped;
 
+    if (!PyCallable_Check(args[0])) {
+        PyErr_Format(PyExc_TypeError, "the callback must be callable, got %R", args[0]);
+        return NULL;
+    }
     *bound = kw != NULL && PyTuple_GET_SIZE(kw) > 0;
     if (*bound)
         callback = PyObject_Vectorcall(st->partial, args, (size_t)nargs, kw);

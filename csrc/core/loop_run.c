@@ -235,6 +235,11 @@ FlLoop_run(PyObject *obj, PyObject *Py_UNUSED(ignored))
     PyThread_tss_set(&st->running, outer_c);
     exc = PyErr_GetRaisedException();
     res = PyObject_CallOneArg(st->set_running_loop, outer);
+    if (res == NULL && PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        /* Without it no loop could run in this thread any more: try once again. */
+        PyErr_Clear();
+        res = PyObject_CallOneArg(st->set_running_loop, outer);
+    }
     Py_DECREF(outer);
     Py_XDECREF(res);
     if (exc == NULL)

@@ -307,7 +307,7 @@ static char *
 transport_buffer(FlChannel *ch, size_t *n)
 {
     FlTransport *tr = ch->self;
-    PyObject *args[2] = {NULL, NULL}, *memory;
+    PyObject *args[2] = {NULL, NULL}, *memory, *exc;
 
     if (tr->get_buffer == NULL)
         return NULL;
@@ -331,9 +331,12 @@ transport_buffer(FlChannel *ch, size_t *n)
         *n = (size_t)tr->lent.len;
         return tr->lent.buf;
     }
+    exc = PyErr_GetRaisedException();
+    PyErr_SetRaisedException(Py_NewRef(exc)); /* told here, and by connection_lost() */
     if (FlTransport_Report(tr, "Fatal error: protocol.get_buffer() call failed.") == 0)
-        PyErr_SetString(PyExc_RuntimeError,
-                        "the protocol gave no buffer to receive into");
+        PyErr_SetRaisedException(exc);
+    else
+        Py_DECREF(exc);
     return NULL;
 }
 
@@ -341,9 +344,22 @@ static int
 transport_filled(FlChannel *ch, size_t n)
 {
     FlTransport *tr = ch->self;
-    PyObject *args[2] = {NULL, PyLong_FromSize_t(n)}, *res;
+    PyObject *args[2] = {NULL, NULL}, *res;
 
+    if (tr->get_buffer ==
+        NULL) { /* get_buffer() itself put a plain protocol in place */
+        PyObject *bytes = PyBytes_FromStringAndSize(tr->lent.buf, (Py_ssize_t)n);
+        Py_ssize_t took;
+
+        give_back(tr);
+        if (bytes == NULL)
+            return -1;
+        took = transport_data(ch, PyBytes_AS_STRING(bytes), n);
+        Py_DECREF(bytes);
+        return took < 0 ? -1 : 0;
+    }
     give_back(tr);
+    args[1] = PyLong_FromSize_t(n);
     if (args[1] == NULL)
         return -1;
     res = FlTransport_Call(tr, tr->on_data, args, 1);

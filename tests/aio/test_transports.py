@@ -903,3 +903,29 @@ def test_descriptors_are_closed(loop):
         assert len(os.listdir("/proc/self/fd")) <= before + 1
 
     run(loop, main())
+
+
+def test_a_failing_get_buffer_is_what_connection_lost_gets(loop):
+    class Broken(asyncio.BufferedProtocol):
+        def connection_made(self, transport):
+            self.lost = asyncio.get_running_loop().create_future()
+
+        def get_buffer(self, sizehint):
+            raise ZeroDivisionError
+
+        def connection_lost(self, exc):
+            self.lost.set_result(exc)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        told = []
+        loop.set_exception_handler(lambda loop, context: told.append(context))
+        mine, peer = socket.socketpair()
+        _, protocol = await loop.create_connection(Broken, sock=mine)
+        peer.send(b"x")
+        exc = await protocol.lost
+        peer.close()
+        assert isinstance(exc, ZeroDivisionError)
+        assert [context["exception"] for context in told] == [exc]
+
+    run(loop, main())

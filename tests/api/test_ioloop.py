@@ -1055,3 +1055,16 @@ def test_add_callback_after_the_loop_around_it_was_closed():
         loop.add_callback(print)
     with pytest.raises(RuntimeError, match="closed"):
         loop.call_later(1, print)
+
+
+@pytest.mark.parametrize("callback", [None, 5, "later"])
+def test_what_cannot_be_called_is_refused_at_once(loop, callback):
+    for add in (
+        lambda: loop.add_callback(callback),
+        lambda: loop.spawn_callback(callback),
+        lambda: loop.call_later(1, callback),
+        lambda: loop.add_timeout(loop.time() + 1, callback),
+        lambda: loop.add_future(Future(), callback),
+    ):
+        with pytest.raises(TypeError, match="callable"):
+            add()
