@@ -1,0 +1,389 @@
+"""Lets the n-th allocation of a scenario fail, n = 1, 2, 3 ... until none is left.
+
+    python tests/faults/nomemory.py SCENARIO
+
+A scenario is a generator: what it does before its first yield needs all its memory,
+what comes after runs with one allocation failing (CPython's own test hook), and what
+comes after a second yield cleans up, with memory again. MemoryError may come out of it
+anywhere, and may end up in a log; a crash, SystemError or a lost loop may not. Prints
+how many allocations were tried.
+"""
+
+from __future__ import annotations
+
+import _testcapi
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pyfastloop import _core, aio, gen
+from pyfastloop.concurrent import Future
+from pyfastloop.ioloop import IOLoop
+from pyfastloop.iostream import IOStream, StreamClosedError
+from pyfastloop.tcpserver import TCPServer
+
+Scenario = Callable[[IOLoop], Iterator[None]]
+SCENARIOS: dict[str, Scenario] = {}
+
+# A wake-up lost for want of memory ends with the loop's turn, not with the test.
+TURN_SECONDS = 0.1
+MOST = 5000
+
+
+def scenario(f: Scenario) -> Scenario:
+    SCENARIOS[f.__name__] = f
+    return f
+
+
+def pair() -> tuple[IOStream, IOStream]:
+    a, b = socket.socketpair()
+    return IOStream(a), IOStream(b)
+
+
+def turn(loop: IOLoop, start: Callable[[], Any]) -> None:
+    """Run start() in the loop, until what it returns is done or the turn is over."""
+
+    def begin() -> None:
+        future = start()
+        if future is None:
+            loop.stop()
+        else:
+            future.add_done_callback(lambda _: loop.stop())
+
+    loop.asyncio_loop.call_soon(begin)
+    loop.start()
+
+
+@scenario
+def futures(loop: IOLoop) -> Iterator[None]:
+    def use() -> None:
+        future = Future()
+        for _ in range(7):
+            future.add_done_callback(lambda done: done.result())
+        future.remove_done_callback(print)
+        future.set_result([repr(future)])
+        failed = Future()
+        failed.set_exception(ValueError("x"))
+        failed.exception()
+        other = Future()
+        other.cancel("why")
+        with contextlib.suppress(asyncio.CancelledError):
+            other.result()
+
+    yield
+    turn(loop, use)
+
+
+@scenario
+def callbacks(loop: IOLoop) -> Iterator[None]:
+    inner = loop.asyncio_loop
+
+    def use() -> Future:
+        future = Future()
+        inner.call_soon(lambda *a: None, 1, 2, 3, 4, 5)
+        inner.call_soon_threadsafe(lambda: None)
+        inner.call_later(10, print).cancel()
+        loop.add_callback(lambda a, b: None, 1, b=2)
+        loop.remove_timeout(loop.add_timeout(loop.time() + 5, print))
+        loop.add_callback(lambda: 1 / 0)
+        inner.call_later(0.001, future.set_result, None)
+        return future
+
+    yield
+    turn(loop, use)
+
+
+async def leaf(n: int) -> int:
+    await asyncio.sleep(0)
+    return n
+
+
+async def tree() -> int:
+    return sum([await _core.Task(leaf(n)) for n in range(3)])
+
+
+@scenario
+def own_tasks(loop: IOLoop) -> Iterator[None]:
+    loop.asyncio_loop.set_own_tasks(True)
+
+    def use() -> Any:
+        cancelled = loop.asyncio_loop.create_task(leaf(1), name="one")
+        cancelled.cancel()
+        repr(cancelled)
+        return loop.asyncio_loop.create_task(tree())
+
+    yield
+    turn(loop, use)
+
+
+@scenario
+def asyncio_tasks(loop: IOLoop) -> Iterator[None]:
+    async def main() -> None:
+        await asyncio.gather(leaf(1), leaf(2))
+        await asyncio.wait_for(leaf(3), 5)
+
+    yield
+    turn(loop, lambda: loop.asyncio_loop.create_task(main()))
+
+
+@scenario
+def generators(loop: IOLoop) -> Iterator[None]:
+    @gen.coroutine
+    def one(n: int) -> Any:
+        yield gen.moment
+        if n == 2:
+            raise ValueError(n)
+        return n
+
+    @gen.coroutine
+    def main() -> Any:
+        yield [one(0), leaf(1)]
+        yield {"a": one(3), "b": None}
+        with contextlib.suppress(ValueError):
+            yield [one(2), one(1)]
+        yield gen.sleep(0.001)
+
+    yield
+    turn(loop, main)
+
+
+@scenario
+def handlers(loop: IOLoop) -> Iterator[None]:
+    a, b = socket.socketpair()
+    b.send(b"x")
+
+    def use() -> Future:
+        future = Future()
+        loop.add_handler(a, lambda fd, events: future.set_result(None), loop.READ)
+        loop.update_handler(a, loop.READ | loop.WRITE)
+        loop.asyncio_loop.add_reader(b, print)
+        loop.asyncio_loop.add_writer(b, lambda: loop.asyncio_loop.remove_writer(b))
+        return future
+
+    yield
+    turn(loop, use)
+    yield
+    loop.remove_handler(a)
+    loop.asyncio_loop.remove_reader(b)
+    a.close()
+    b.close()
+
+
+def streaming(
+    loop: IOLoop, main: Callable[[IOStream, IOStream], Any]
+) -> Iterator[None]:
+    made = []
+
+    async def make() -> None:
+        made.append(pair())
+
+    loop.run_sync(make)
+    a, b = made.pop()
+
+    async def use() -> None:
+        with contextlib.suppress(StreamClosedError, MemoryError):
+            await main(a, b)
+
+    yield
+    turn(loop, lambda: loop.asyncio_loop.create_task(use()))
+    yield
+    a.close()
+    b.close()
+
+
+@scenario
+def stream_reads(loop: IOLoop) -> Iterator[None]:
+    async def main(a: IOStream, b: IOStream) -> None:
+        b.set_close_callback(lambda: None)
+        a.write(b"one\ntwo\nthreefour")
+        await b.read_until(b"\n")
+        await b.read_until_regex(b"w.\n")
+        await b.read_bytes(5)
+        await b.read_into(bytearray(4))
+        waiting = b.read_until(b"\r\n", max_bytes=100)
+        a.write(b"later\r\n")
+        await waiting
+        waiting = b.read_bytes(100, partial=True)
+        a.write(bytearray(b"some"))
+        await waiting
+        rest = b.read_until_close()
+        a.write(b"rest")
+        a.close()
+        await rest
+
+    return streaming(loop, main)
+
+
+@scenario
+def stream_large(loop: IOLoop) -> Iterator[None]:
+    data = b"x" * 600_000
+
+    async def main(a: IOStream, b: IOStream) -> None:
+        writing = a.write(data)
+        await b.read_bytes(300_000)
+        a.write(memoryview(data)[:200_000])
+        await b.read_bytes(300_000)
+        await writing
+        rest = b.read_until_close()
+        await a.write(data)
+        a.close()
+        await rest
+
+    return streaming(loop, main)
+
+
+@scenario
+def stream_callbacks(loop: IOLoop) -> Iterator[None]:
+    async def main(a: IOStream, b: IOStream) -> None:
+        done: Future = Future()
+        b.read_until(b"\n", callback=lambda data: done.set_result(data))
+        b.set_close_callback(lambda: done.done() or done.set_result(None))
+        a.write(b"line\n", callback=lambda: None)
+        await done
+
+    return streaming(loop, main)
+
+
+@scenario
+def connections(loop: IOLoop) -> Iterator[None]:
+    class Echo(TCPServer):
+        async def handle_stream(self, stream: IOStream, address: Any) -> None:
+            try:
+                await stream.write(await stream.read_until(b"\n"))
+            finally:
+                stream.close()
+
+    server: list[Echo] = []
+    sockets = [socket.create_server(("127.0.0.1", 0))]
+    sockets[0].setblocking(False)
+
+    async def start() -> None:
+        server.append(Echo())
+        server[0].add_sockets(sockets)
+
+    loop.run_sync(start)
+
+    async def use() -> None:
+        stream = IOStream(socket.socket())
+        try:
+            await stream.connect(sockets[0].getsockname())
+            stream.write(b"hello\n")
+            await stream.read_until_close()
+        except (StreamClosedError, MemoryError):
+            pass
+        finally:
+            stream.close()
+
+    yield
+    turn(loop, lambda: loop.asyncio_loop.create_task(use()))
+    yield
+    server[0].stop()
+
+
+@scenario
+def loops(loop: IOLoop) -> Iterator[None]:
+    yield
+    other = aio.new_event_loop()
+    other.call_soon(other.stop)
+    other.run_forever()
+    other.close()
+
+
+@scenario
+def guests(loop: IOLoop) -> Iterator[None]:
+    host = asyncio.SelectorEventLoop()
+
+    async def main() -> None:
+        inner = IOLoop.current()
+        a, b = pair()
+        try:
+            a.write(b"abc")
+            await b.read_bytes(3)
+            inner.call_later(5, print)
+            await gen.sleep(0.001)
+        finally:
+            a.close()
+            b.close()
+
+    host.call_later(TURN_SECONDS, host.stop)
+    yield
+    task = main()
+    try:
+        host.run_until_complete(task)
+    except StreamClosedError:
+        pass
+    except RuntimeError as error:
+        if "stopped before" not in str(error):
+            raise
+    finally:
+        asyncio._set_running_loop(None)  # the host's own way out may have failed
+    yield
+    host.close()
+
+
+def untouched() -> bool:
+    """Whether the failure is still to come: then the scenario had all it needed."""
+    try:
+        for _ in range(MOST):
+            bytes(1000)
+    except MemoryError:
+        return True
+    return False
+
+
+def attempt(run: Scenario, n: int) -> bool:
+    """One run with the n-th allocation failing; False when there were fewer."""
+    loop = IOLoop()
+    steps = run(loop)
+    next(steps)
+    loop.call_later(TURN_SECONDS, loop.stop)
+    _testcapi.set_nomemory(n, n + 1)
+    try:
+        next(steps, None)
+        left = untouched()
+    except MemoryError:
+        left = False
+    except SystemError as error:
+        # CPython 3.11 forgets the exception where the frame of a Python function cannot
+        # be had; what a function of C forgets would be ours.
+        if "pyfastloop" in str(error) or "built-in" in str(error):
+            raise
+        left = False
+    except Exception as error:
+        raise SystemError(f"allocation {n} was turned into something else") from error
+    finally:
+        _testcapi.remove_mem_hooks()
+    for _ in steps:
+        pass
+    steps.close()
+    if loop.asyncio_loop.is_running():
+        raise SystemError(f"allocation {n}: the loop runs on")
+    loop.close()
+    gc.collect()
+    return not left
+
+
+def main(name: str) -> None:
+    logging.disable(logging.CRITICAL)
+    sys.unraisablehook = lambda unraisable: None
+    warnings.simplefilter("ignore")
+    run = SCENARIOS[name]
+    signal.alarm(150)
+    for _ in range(3):  # what is made once is made
+        attempt(run, 10_000_000)
+    n = 1
+    while n < MOST and attempt(run, n):
+        n += 1 + n // 20  # every one of the first, then samples
+    signal.alarm(0)
+    print(n)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
