@@ -51,17 +51,12 @@ FlLoop_LogException(FlLoop *loop, const char *msg, PyObject *callable)
 }
 
 int
-FlLoop_CallExceptionHandler(FlLoop *loop, const char *msg, PyObject *key,
+FlLoop_TellExceptionHandler(FlLoop *loop, const char *msg, PyObject *exc, PyObject *key,
                             PyObject *source)
 {
     FlState *st = loop->st;
-    PyObject *exc, *context, *text, *res = NULL;
+    PyObject *context = PyDict_New(), *text = PyUnicode_FromString(msg), *res = NULL;
 
-    if (FlError_IsFatal())
-        return -1;
-    exc = PyErr_GetRaisedException();
-    context = PyDict_New();
-    text = PyUnicode_FromString(msg);
     if (context != NULL && text != NULL &&
         PyDict_SetItem(context, st->str_message, text) == 0 &&
         (exc == NULL || PyDict_SetItem(context, st->str_exception, exc) == 0) &&
@@ -69,9 +64,23 @@ FlLoop_CallExceptionHandler(FlLoop *loop, const char *msg, PyObject *key,
         res = PyObject_CallMethodOneArg(FlLoop_Face(loop),
                                         st->str_call_exception_handler, context);
     error_settle((PyObject *)loop);
-    Py_XDECREF(exc);
     Py_XDECREF(context);
     Py_XDECREF(text);
     Py_XDECREF(res);
     return PyErr_Occurred() ? -1 : 0;
+}
+
+int
+FlLoop_CallExceptionHandler(FlLoop *loop, const char *msg, PyObject *key,
+                            PyObject *source)
+{
+    PyObject *exc;
+    int err;
+
+    if (FlError_IsFatal())
+        return -1;
+    exc = PyErr_GetRaisedException();
+    err = FlLoop_TellExceptionHandler(loop, msg, exc, key, source);
+    Py_XDECREF(exc);
+    return err;
 }

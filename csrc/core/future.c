@@ -568,9 +568,8 @@ FlFuture_Report(FlFuture *self, const char *msg, PyObject *key)
     PyObject *res;
 
     if (self->loop != NULL) {
-        if (self->exception != NULL)
-            PyErr_SetRaisedException(Py_NewRef(self->exception));
-        if (FlLoop_CallExceptionHandler(self->loop, msg, key, (PyObject *)self) < 0)
+        if (FlLoop_TellExceptionHandler(self->loop, msg, self->exception, key,
+                                        (PyObject *)self) < 0)
             PyErr_WriteUnraisable((PyObject *)self);
         return;
     }

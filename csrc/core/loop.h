@@ -221,6 +221,11 @@ void FlLoop_LogException(FlLoop *loop, const char *msg,
 int FlLoop_CallExceptionHandler(FlLoop *loop, const char *msg, PyObject *key,
                                 PyObject *source); /* escapes */
 
+/* The same for an exception that is not in flight, of any kind, or NULL; 0, or -1 with a
+ * fatal exception that the handler raised. */
+int FlLoop_TellExceptionHandler(FlLoop *loop, const char *msg, PyObject *exc,
+                                PyObject *key, PyObject *source); /* escapes */
+
 /* Logs as FlLoop_LogException what a future (any kind) ends with, if it fails and no
  * context of stack_context that is open now settles it; callable is named in the log.
  * Cancellation is quiet. 0 or -1. */

@@ -125,6 +125,7 @@ task_end(FlTask *self, PyObject *value)
 
         if (fatal) {
             err = FlFuture_SetExceptionUnlessDone(obj, exc);
+            self->future.log_traceback = false; /* who runs the loop gets it */
             PyErr_Clear();
             PyErr_SetRaisedException(exc);
             FlTask_Unpark(self);

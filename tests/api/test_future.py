@@ -319,6 +319,18 @@ def test_exception_never_retrieved_is_reported_once(loop):
     assert len(reports) == 1
 
 
+def test_a_fatal_exception_never_retrieved_is_reported_like_any(loop):
+    reports = []
+    loop.set_exception_handler(lambda loop, context: reports.append(context))
+    future = Future(loop=loop)
+    future.set_exception(SystemExit(3))
+    del future
+    gc.collect()
+    (context,) = reports
+    assert context["message"] == "Future exception was never retrieved"
+    assert isinstance(context["exception"], SystemExit)
+
+
 def test_exception_never_retrieved_without_a_loop_goes_to_asyncios_log(caplog):
     future = Future()
     future.set_exception(KeyError("lost"))

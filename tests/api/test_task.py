@@ -329,6 +329,24 @@ def test_fatal_exceptions_leave_the_loop(loop, kind):
         loop.run_until_complete(fatal())
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_a_fatal_exception_that_left_the_loop_is_not_reported_again(loop, kind):
+    reports = []
+    loop.set_exception_handler(lambda loop, context: reports.append(context))
+
+    async def fatal():
+        raise kind
+
+    async def main():
+        _core.Task(fatal())  # nobody waits for it
+        await asyncio.Event().wait()
+
+    with pytest.raises(kind):
+        loop.run_until_complete(main())
+    gc.collect()
+    assert [r for r in reports if isinstance(r.get("exception"), kind)] == []
+
+
 def test_destroyed_while_pending_is_reported():
     loop = aio.new_event_loop()
     loop.set_own_tasks(True)
