@@ -53,10 +53,14 @@ def serve(host: str, port: int) -> int:
 def run_as_tornado(arguments: list[str]) -> None:
     """Runs a program as ``python`` would, with pyfastloop in the place of tornado.
 
+    The processes that it starts are included, unless the environment variable
+    PYFASTLOOP_AS_TORNADO is 0.
+
     :arg arguments: ``["script.py", ...]`` or ``["-m", "module", ...]``
     """
-    import pyfastloop.as_tornado  # noqa: F401  (the import is what does it)
+    from pyfastloop import as_tornado  # the import is what does it
 
+    as_tornado.include_children()
     if arguments[0] == "-m":
         sys.argv = arguments[1:]
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)

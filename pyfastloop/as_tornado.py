@@ -8,6 +8,10 @@ another loop.
 
 It refuses where ``tornado`` was imported before, for half of a program would then hold
 the other classes. :func:`uninstall` takes it back, for tests.
+
+Processes that the program starts are their own: the import alone does not reach them,
+:func:`include_children` does (the kernels of Jupyter, the workers of Dask). The command
+line calls it, unless PYFASTLOOP_AS_TORNADO is set to 0.
 """
 
 from __future__ import annotations
@@ -17,15 +21,24 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import types
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyfastloop
 
-__all__ = ["install", "installed", "uninstall", "version", "version_info"]
+__all__ = [
+    "include_children",
+    "install",
+    "installed",
+    "uninstall",
+    "version",
+    "version_info",
+]
 
 #: The version of Tornado whose API pyfastloop has.
 version = "6.6.1"
@@ -34,6 +47,8 @@ version_info = (6, 6, 1, 0)
 
 _NAME = "tornado"
 _OWN = "pyfastloop"
+#: The environment variable that decides for child processes: "1" or "0".
+_CHILDREN = "PYFASTLOOP_AS_TORNADO"
 
 
 class _Loader(importlib.abc.Loader):
@@ -51,6 +66,16 @@ class _Loader(importlib.abc.Loader):
     def exec_module(self, module: types.ModuleType) -> None:
         # The module has been run under its own name, and keeps it.
         module.__spec__ = self._spec
+
+
+class _PackageLoader(importlib.abc.Loader):
+    """Gives the package that :func:`install` made, to an import that caused it."""
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return sys.modules[_NAME]
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Nothing: the package is made as it is."""
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -118,7 +143,9 @@ def install() -> None:
         )
     package = _Tornado(_NAME, "Tornado's API by pyfastloop.")
     package.__path__ = []
-    package.__spec__ = importlib.machinery.ModuleSpec(_NAME, None, is_package=True)
+    package.__spec__ = importlib.machinery.ModuleSpec(
+        _NAME, _PackageLoader(), is_package=True
+    )
     package.__file__ = pyfastloop.__file__
     package.version = version  # type: ignore[attr-defined]
     package.version_info = version_info  # type: ignore[attr-defined]
@@ -139,6 +166,24 @@ def uninstall() -> None:
         del sys.modules[name]
     _set_policy(_policy)
     _policy = None
+
+
+def include_children() -> None:
+    """Lets ``tornado`` mean pyfastloop in the Python processes started from here on.
+
+    By environment variables that they inherit: PYFASTLOOP_AS_TORNADO becomes 1, and
+    PYTHONPATH begins with a folder whose ``sitecustomize`` waits for the import of
+    tornado (the environment's own ``sitecustomize`` runs after it). Nothing is done
+    where PYFASTLOOP_AS_TORNADO has a value other than 1. A Python that ignores the
+    environment (-E, -I) or site (-S) is not reached; one whose environment has no
+    pyfastloop warns and keeps its own tornado.
+    """
+    if os.environ.setdefault(_CHILDREN, "1") != "1":
+        return
+    folder = str(Path(__file__).with_name("_children"))
+    old = os.environ.get("PYTHONPATH", "")
+    if folder not in old.split(os.pathsep):
+        os.environ["PYTHONPATH"] = folder + (os.pathsep + old if old else "")
 
 
 def _set_policy(policy: Any) -> Any:
