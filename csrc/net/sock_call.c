@@ -76,13 +76,41 @@ call_wait(FlSockCall *call, PyObject **result)
     return PYGEN_NEXT;
 }
 
+/* What a call runs (fileno, sendto) may come back to it. */
+static int
+check_not_running(FlSockCall *call)
+{
+    if (!call->running)
+        return 0;
+    PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+    return -1;
+}
+
+static PySendResult
+call_step(FlSockCall *call, PyObject **result)
+{
+    int done;
+
+    if (!call->started && call_begin(call) < 0) {
+        call_end(call, false);
+        return PYGEN_ERROR;
+    }
+    done = FlSockCall_Try(call, result);
+    if (done == 0)
+        return call_wait(call, result);
+    call_end(call, done < 0);
+    return done < 0 ? PYGEN_ERROR : PYGEN_RETURN;
+}
+
 static PySendResult
 call_send(PyObject *obj, PyObject *Py_UNUSED(value), PyObject **result)
 {
     FlSockCall *call = (FlSockCall *)obj;
-    int done;
+    PySendResult end;
 
     *result = NULL;
+    if (check_not_running(call) < 0)
+        return PYGEN_ERROR;
     if (call->ended) {
         PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
         return PYGEN_ERROR;
@@ -91,15 +119,12 @@ call_send(PyObject *obj, PyObject *Py_UNUSED(value), PyObject **result)
         PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
         return PYGEN_ERROR;
     }
-    if (!call->started && call_begin(call) < 0) {
-        call_end(call, false);
-        return PYGEN_ERROR;
-    }
-    done = FlSockCall_Try(call, result);
-    if (done == 0 && !call->ended)
-        return call_wait(call, result);
-    call_end(call, done < 0);
-    return done < 0 ? PYGEN_ERROR : PYGEN_RETURN;
+    Py_INCREF(call);
+    call->running = true;
+    end = call_step(call, result);
+    call->running = false;
+    Py_DECREF(call);
+    return end;
 }
 
 static PyObject *
@@ -148,6 +173,8 @@ call_throw(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
         PyErr_SetString(PyExc_TypeError, "throw() takes 1 to 3 arguments");
         return NULL;
     }
+    if (check_not_running(call) < 0)
+        return NULL;
     if (!call->ended)
         call_end(call, true);
     exc = args[0];
@@ -179,6 +206,8 @@ call_throw(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 static PyObject *
 call_close(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
+    if (check_not_running((FlSockCall *)obj) < 0)
+        return NULL;
     if (!((FlSockCall *)obj)->ended)
         call_end((FlSockCall *)obj, true);
     Py_RETURN_NONE;

@@ -53,7 +53,8 @@ struct FlSockCall {
     uint8_t op;         /* enum FlSockOp */
     bool started;
     bool ended;
-    bool waited; /* one event came */
+    bool running; /* inside send() */
+    bool waited;  /* one event came */
 };
 
 /* Tries once: 1 and a new reference, 0 when it would block, -1. escapes */

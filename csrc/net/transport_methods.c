@@ -334,8 +334,11 @@ make_socket(FlTransport *tr)
             sock = PyObject_Vectorcall(type, args, 0, names);
         Py_XDECREF(args[0]);
         Py_XDECREF(names);
+        tr->file = sock; /* it owns the descriptor from now on */
         done = sock == NULL ? NULL
                             : PyObject_CallMethod(sock, "setblocking", "O", Py_False);
+        Py_XDECREF(done);
+        return done == NULL ? NULL : sock;
     }
     if (done == NULL) {
         Py_XDECREF(sock);

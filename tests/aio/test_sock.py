@@ -397,6 +397,33 @@ def test_abandoned_waits_are_collected(loop, pair):
     run(loop, main())
 
 
+def test_a_call_is_not_entered_twice():
+    import pyfastloop
+
+    seen = []
+
+    class Reenters:
+        def fileno(self):
+            for again in (lambda: calls[0].send(None), calls[0].close):
+                with pytest.raises(ValueError, match="already executing"):
+                    again()
+            seen.append(1)
+            return -1
+
+        def gettimeout(self):
+            return 0
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        calls.append(loop.sock_recv(Reenters(), 10))
+        with pytest.raises(OSError):
+            await calls[0]
+        assert seen
+
+    calls = []
+    pyfastloop.run(main())
+
+
 # ---- arguments ----
 
 

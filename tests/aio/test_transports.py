@@ -754,6 +754,28 @@ def test_set_protocol_inside_data_received(loop):
     run(loop, main())
 
 
+def test_get_buffer_that_hands_over():
+    """The bytes on their way reach the protocol that is there when they come."""
+    import pyfastloop
+
+    class Hands(BufferedRecorder):
+        def get_buffer(self, sizehint):
+            self.transport.set_protocol(self.heir)
+            return self.memory
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        first, other = await connected(loop, Hands)
+        first.heir = Recorder()
+        first.heir.calls.append("set")
+        other.send(b"bytes")
+        assert await first.heir.received(5) == b"bytes"
+        other.close()
+        await first.heir.lost
+
+    pyfastloop.run(main())
+
+
 def test_context_of_the_caller(loop):
     var = contextvars.ContextVar("var", default="none")
     seen = []
