@@ -32,8 +32,9 @@ _V1_MOST = 107  # with CR LF
 _V2_MOST = 4096
 
 _V1 = re.compile(
-    rb"PROXY (?:TCP(?P<kind>[46]) (?P<source>[0-9a-fA-F.:]+) (?P<target>[0-9a-fA-F.:]+) "
-    rb"(?P<port>0|[1-9][0-9]{0,4}) (?:0|[1-9][0-9]{0,4})|UNKNOWN(?: [^\r\n]*)?)\r\n"
+    rb"PROXY (?:TCP(?P<kind>[46]) (?P<source>[0-9a-fA-F.:]+) "
+    rb"(?P<target>[0-9a-fA-F.:]+) (?P<port>0|[1-9][0-9]{0,4}) (?:0|[1-9][0-9]{0,4})"
+    rb"|UNKNOWN(?: [^\r\n]*)?)\r\n"
 )
 _TCP4, _TCP6, _UNIX, _UNSPECIFIED = 0x11, 0x21, 0x31, 0x00
 _LOCAL, _PROXY = 0x20, 0x21

@@ -159,9 +159,7 @@ class NullContext:
         _contexts.reset(self._token)
 
 
-def _after(
-    raised: BaseException, handled: BaseException | None
-) -> BaseException:
+def _after(raised: BaseException, handled: BaseException | None) -> BaseException:
     """What a handler raised, chained to what it was handling."""
     if raised.__context__ is None and raised is not handled:
         raised.__context__ = handled

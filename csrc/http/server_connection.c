@@ -460,15 +460,19 @@ server_filled(FlChannel *ch, size_t n)
 {
     FlHTTP1ServerConnection *server = ch->self;
     FlHTTP1Connection *conn = server->conn;
+    PyObject *stream;
     int err;
 
     Py_INCREF(server);
     Py_INCREF(conn);
+    stream = Py_XNewRef(server->stream);
     server->in_data = true;
     err = FlHTTP1_BodyFilled(conn, n);
     server->in_data = false;
+    uncork(server, ch);
     Py_DECREF(conn);
     settle(server);
+    Py_XDECREF(stream);
     Py_DECREF(server);
     return err;
 }

@@ -6,7 +6,8 @@ on the file system. One range is served (RFC 9110 section 14); several, or what 
 range, get the whole file.
 
 Differs from Tornado: a path with a NUL is 404 rather than 500, ``If-Range`` is heeded,
-and a cached version is recomputed when the file's size or time changed.
+a cached version is recomputed when the file's size or time changed, and a compressed
+neighbour (``page.html.br``, ``.zst``, ``.gz``) is sent to clients that accept it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import threading
 from collections.abc import Generator, Iterable
 from typing import Any, ClassVar
 
+from pyfastloop._codings import choose
 from pyfastloop.iostream import StreamClosedError
 from pyfastloop.log import gen_log
 from pyfastloop.web.errors import HTTPError
@@ -31,6 +33,8 @@ from pyfastloop.web.redirects import starts_with_host
 __all__ = ["StaticFileHandler"]
 
 _READ_SIZE = 64 * 1024
+# Codings of neighbours, best first.
+_NEIGHBOURS = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
 # RFC 9110 section 14.1.1, blanks allowed as Tornado does; 18 digits are any file.
 _RANGE = re.compile(
     r"[ \t]*bytes[ \t]*=[ \t]*([0-9]{0,18})[ \t]*-[ \t]*([0-9]{0,18})[ \t]*\Z"
@@ -48,8 +52,10 @@ class StaticFileHandler(RequestHandler):
 
     ``default_filename`` is served for a directory. Links that lead out of the root
     are refused unless ``allowed_symlink_directory`` (a directory or list) holds
-    their target. Subclasses may override the class methods and hooks below; in them
-    ``path``, ``absolute_path`` and ``modified`` are set.
+    their target. Where ``page.html.br``, ``.zst`` or ``.gz`` lies beside ``page.html``
+    and is not older, it is what a client that accepts that coding gets, unless
+    ``precompressed`` is False. Subclasses may override the class methods and hooks
+    below; in them ``path``, ``absolute_path`` and ``modified`` are set.
     """
 
     #: Seconds that a browser may keep a file asked for with its version: ten years.
@@ -67,6 +73,7 @@ class StaticFileHandler(RequestHandler):
     absolute_path: str | None
     default_filename: str | None
     allowed_symlink_directory: str | list[str] | None
+    precompressed: bool
     modified: datetime.datetime | None
 
     def initialize(
@@ -74,12 +81,15 @@ class StaticFileHandler(RequestHandler):
         path: str,
         default_filename: str | None = None,
         allowed_symlink_directory: str | list[str] | None = None,
+        precompressed: bool = True,
     ) -> None:
         """``path``: the root; for the others see the class."""
+        self.precompressed = precompressed
         self.root = path
         self.default_filename = default_filename
         self.allowed_symlink_directory = allowed_symlink_directory
         self._stat_result: os.stat_result | None = None
+        self._coding: str | None = None
 
     @classmethod
     def reset(cls) -> None:
@@ -101,6 +111,7 @@ class StaticFileHandler(RequestHandler):
         if self.absolute_path is None:
             return  # redirected
         self.modified = self.get_modified_time()
+        served = self._choose_neighbour(self.absolute_path)
         self.set_headers()
         if self.should_return_304():
             self.set_status(304)
@@ -111,7 +122,9 @@ class StaticFileHandler(RequestHandler):
             return
         self.set_header("Content-Length", end - start)
         if include_body:
-            await self._send(start if start else None, end if end != size else None)
+            await self._send(
+                served, start if start else None, end if end != size else None
+            )
         elif self.request.method != "HEAD":
             raise HTTPError(500, "include_body=False is for HEAD requests")
 
@@ -144,8 +157,48 @@ class StaticFileHandler(RequestHandler):
         validator = "Etag" if condition.endswith('"') else "Last-Modified"
         return bool(condition == self._headers.get(validator))
 
-    async def _send(self, start: int | None, end: int | None) -> None:
-        content = self.get_content(self.absolute_path or "", start, end)
+    def _choose_neighbour(self, absolute_path: str) -> str:
+        """The path to send: of the file, or of a compressed form of it."""
+        accept: str | None = self.request.headers.get("Accept-Encoding")
+        if not self.precompressed or accept is None or not self._sends_files():
+            return absolute_path
+        found = {}
+        for coding, suffix in _NEIGHBOURS.items():
+            status = self._stat_neighbour(absolute_path + suffix)
+            if status is not None:
+                found[coding] = status
+        if not found:
+            return absolute_path
+        self.add_header("Vary", "Accept-Encoding")
+        self._coding = choose(accept, list(found))
+        if self._coding is None:
+            return absolute_path
+        self.set_header("Content-Encoding", self._coding)
+        self._stat_result = found[self._coding]
+        return absolute_path + _NEIGHBOURS[self._coding]
+
+    def _sends_files(self) -> bool:
+        """Whether content and size are those of files: not where a subclass has them
+        from elsewhere."""
+        cls = type(self)
+        return (
+            cls.get_content.__func__ is StaticFileHandler.get_content.__func__  # type: ignore[attr-defined]
+            and cls.get_content_size is StaticFileHandler.get_content_size
+        )
+
+    def _stat_neighbour(self, path: str) -> os.stat_result | None:
+        """A regular file that may be served and is not older than the original."""
+        try:
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            self._check_links(self.root, path)
+        except (OSError, HTTPError):
+            return None
+        return status if status.st_mtime_ns >= self._stat().st_mtime_ns else None
+
+    async def _send(self, path: str, start: int | None, end: int | None) -> None:
+        content = self.get_content(path, start, end)
         pieces = [content] if isinstance(content, bytes) else content
         for piece in pieces:
             if self._write_buffer:
@@ -159,6 +212,8 @@ class StaticFileHandler(RequestHandler):
     def compute_etag(self) -> str | None:
         """The file's version in quotes; None where it has none."""
         version = self._get_cached_version(self.absolute_path or "")
+        if version and self._coding:
+            version += "-" + self._coding  # other bytes, another entity
         return f'"{version}"' if version else None
 
     def set_headers(self) -> None:

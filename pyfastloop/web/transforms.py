@@ -6,11 +6,10 @@ A transform sees the head with the first piece of body, then each further piece.
 
 from __future__ import annotations
 
-import gzip
-from io import BytesIO
 from typing import ClassVar
 
 from pyfastloop import httputil
+from pyfastloop._codings import Encoder, available, choose, encoder
 
 __all__ = ["GZipContentEncoding", "OutputTransform"]
 
@@ -42,10 +41,12 @@ class OutputTransform:
 
 
 class GZipContentEncoding(OutputTransform):
-    """Compresses text by gzip for clients that accept it (RFC 9110 section 8.4).
+    """Compresses text for clients that accept it (RFC 9110 section 8.4).
 
-    Pieces that are flushed are compressed up to their last byte, so that a client
-    can read a stream as it comes.
+    By gzip always; by brotli and zstd, too, where the extras of those names are
+    installed and the client likes them as well as gzip. Pieces that are flushed are
+    compressed up to their last byte, so that a client can read a stream as it comes. A
+    strong ETag becomes a weak one: the bytes are others (RFC 9110 section 8.8.1).
     """
 
     #: Types that gain by compression, beside ``text/*``.
@@ -64,9 +65,9 @@ class GZipContentEncoding(OutputTransform):
     MIN_LENGTH = 1024
 
     def __init__(self, request: httputil.HTTPServerRequest) -> None:
-        self._gzipping = _accepts_gzip(request.headers.get("Accept-Encoding", ""))
-        self._gzip_value = BytesIO()
-        self._gzip_file: gzip.GzipFile | None = None
+        accept = request.headers.get("Accept-Encoding", "")
+        self._coding = choose(accept, available()) if accept else None
+        self._encoder: Encoder | None = None
 
     def _compressible_type(self, ctype: str) -> bool:
         return ctype.startswith("text/") or ctype in self.CONTENT_TYPES
@@ -78,19 +79,18 @@ class GZipContentEncoding(OutputTransform):
         chunk: bytes,
         finishing: bool,
     ) -> tuple[int, httputil.HTTPHeaders, bytes]:
-        vary = headers.get("Vary")
-        headers["Vary"] = f"{vary}, Accept-Encoding" if vary else "Accept-Encoding"
+        _add_vary(headers)
         # A part of a file (206) must stay the bytes its Content-Range counts.
-        self._gzipping = (
-            self._gzipping
+        if (
+            self._coding is not None
             and status_code != 206
             and self._worth_it(headers, chunk, finishing)
-        )
-        if self._gzipping:
-            headers["Content-Encoding"] = "gzip"
-            self._gzip_file = gzip.GzipFile(
-                mode="wb", fileobj=self._gzip_value, compresslevel=self.GZIP_LEVEL
-            )
+        ):
+            headers["Content-Encoding"] = self._coding
+            etag = headers.get("Etag", "")
+            if etag.startswith('"'):
+                headers["Etag"] = "W/" + etag
+            self._encoder = encoder(self._coding, self.GZIP_LEVEL)
             chunk = self.transform_chunk(chunk, finishing)
             if "Content-Length" in headers:
                 if finishing:
@@ -111,30 +111,13 @@ class GZipContentEncoding(OutputTransform):
         )
 
     def transform_chunk(self, chunk: bytes, finishing: bool) -> bytes:
-        if not self._gzipping or self._gzip_file is None:
+        if self._encoder is None:
             return chunk
-        self._gzip_file.write(chunk)
-        if finishing:
-            self._gzip_file.close()
-        else:
-            self._gzip_file.flush()
-        packed = self._gzip_value.getvalue()
-        self._gzip_value.seek(0)
-        self._gzip_value.truncate()
-        return packed
+        return self._encoder.encode(chunk, finishing)
 
 
-def _accepts_gzip(accept: str) -> bool:
-    """Whether an ``Accept-Encoding`` header allows gzip: ``gzip;q=0`` refuses it."""
-    for item in accept.split(","):
-        coding, _, parameter = item.partition(";")
-        if coding.strip().lower() not in ("gzip", "x-gzip"):
-            continue
-        name, _, weight = parameter.strip().partition("=")
-        if name.strip().lower() != "q":
-            return True
-        try:
-            return float(weight) > 0
-        except ValueError:
-            return False
-    return False
+def _add_vary(headers: httputil.HTTPHeaders) -> None:
+    vary = headers.get("Vary")
+    named = {name.strip().lower() for name in (vary or "").split(",")}
+    if "accept-encoding" not in named and "*" not in named:
+        headers["Vary"] = f"{vary}, Accept-Encoding" if vary else "Accept-Encoding"

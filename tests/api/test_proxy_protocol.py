@@ -1,4 +1,4 @@
-"""HTTPServer(proxy_protocol=True): the headers of versions 1 and 2, byte by byte too."""
+"""HTTPServer(proxy_protocol=True): headers of both versions, byte by byte too."""
 
 from __future__ import annotations
 
