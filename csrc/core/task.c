@@ -93,14 +93,14 @@ FlTask_Leave(PyObject *obj, PyObject *previous)
 
 /* ---- the end ---- */
 
-/* The coroutine ended; what it held goes before anyone hears of it. */
+/* The coroutine ended: its frame is gone, the object is kept for who asks. */
 static void
 task_let_go(FlTask *self)
 {
-    PyObject *coro = self->coro, *waiting = self->waiting;
+    PyObject *waiting = self->waiting;
 
+    Py_XSETREF(self->ended, self->coro);
     self->coro = self->waiting = NULL;
-    Py_XDECREF(coro);
     Py_XDECREF(waiting);
 }
 
@@ -364,6 +364,25 @@ task_step(FlTask *self)
     return err;
 }
 
+/* cancel() came after the future was done and before the step: where the future ends by
+ * a CancelledError too, it is that one which the coroutine gets. */
+static int
+task_prefer_cancelled(FlTask *self, PyObject *future)
+{
+    PyObject *value = FlGen_ResultOf(self->future.st, future);
+
+    Py_XDECREF(value);
+    if (value != NULL)
+        return 0;
+    if (FlError_IsFatal())
+        return -1;
+    if (PyErr_ExceptionMatches(self->future.st->CancelledError))
+        Py_XSETREF(self->throw_next, PyErr_GetRaisedException());
+    else
+        PyErr_Clear();
+    return 0;
+}
+
 static int
 task_ring_step(FlLoop *Py_UNUSED(loop), PyObject *obj)
 {
@@ -378,9 +397,11 @@ task_ring_step(FlLoop *Py_UNUSED(loop), PyObject *obj)
         return FlLoop_Defer(self->future.loop, task_ring_step, obj);
     Py_INCREF(self);
     self->waiting = NULL;
-    if (self->coro != NULL)
+    if (self->coro != NULL && self->must_cancel && waiting != NULL)
+        err = task_prefer_cancelled(self, waiting);
+    if (err == 0 && self->coro != NULL)
         err = task_step(self);
-    else if (waiting != NULL)
+    else if (err == 0 && waiting != NULL)
         err = task_end_as(self, waiting);
     Py_XDECREF(waiting);
     Py_DECREF(self);

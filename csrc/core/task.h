@@ -15,6 +15,7 @@
 typedef struct FlTask {
     FlFuture future;
     PyObject *coro;     /* owned; NULL once it ended */
+    PyObject *ended;    /* owned; the coroutine once it ended, for get_coro() */
     PyObject *context;  /* owned */
     PyObject *waiting;  /* owned; the future it waits for, or NULL */
     PyObject *name;     /* owned; NULL: made when asked for */

@@ -90,7 +90,8 @@ task_uncancel(PyObject *obj, PyObject *Py_UNUSED(ignored))
 static PyObject *
 task_get_coro(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    PyObject *coro = ((FlTask *)self)->coro;
+    FlTask *task = (FlTask *)self;
+    PyObject *coro = task->coro != NULL ? task->coro : task->ended;
 
     return Py_NewRef(coro ? coro : Py_None);
 }
@@ -259,6 +260,7 @@ FlTask_Traverse(PyObject *obj, visitproc visit, void *arg)
     FlTask *self = (FlTask *)obj;
 
     Py_VISIT(self->coro);
+    Py_VISIT(self->ended);
     Py_VISIT(self->context);
     Py_VISIT(self->waiting);
     Py_VISIT(self->contexts);
@@ -274,6 +276,7 @@ FlTask_Clear(PyObject *obj)
     FlTask *self = (FlTask *)obj;
 
     Py_CLEAR(self->coro);
+    Py_CLEAR(self->ended);
     Py_CLEAR(self->context);
     Py_CLEAR(self->waiting);
     Py_CLEAR(self->contexts);
