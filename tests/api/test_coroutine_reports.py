@@ -205,7 +205,7 @@ def test_pdb_steps_into_a_coroutine(kind, tmp_path):
         ).format(decorate=decorate, wait=wait)
     )
     commands = "\n".join(
-        [f"b {line}", "c", "n", "n", "p first", "n", "p first + 40", "c", "q", ""]
+        [f"b {line}", "c", "n", f"b {line + 2}", "c", "p first + 40", "c", "q", ""]
     )
     done = subprocess.run(
         [sys.executable, "-m", "pdb", str(program)],
