@@ -328,7 +328,11 @@ class WaitIterator:
         self.current_future: Any = None
         self._running_future: Future[Any] | None = None
         for future in given:
-            future_add_done_callback(future, self._done_callback)
+            if isinstance(future, concurrent.futures.Future):
+                # It ends in a thread, which must not touch this.
+                IOLoop.instance().add_future(future, self._done_callback)
+            else:
+                future_add_done_callback(future, self._done_callback)
 
     def done(self) -> bool:
         """Whether all results were given."""
