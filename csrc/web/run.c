@@ -27,9 +27,9 @@ decoded(FlRequestHandler *self, PyObject *raw, PyObject *name)
 static int
 decode_path(FlRequestHandler *self, PyObject *groups)
 {
-    PyObject *name, *raw, *text;
+    PyObject *name, *raw, *text, *made;
     Py_ssize_t at = 0;
-    int err;
+    int err = 0;
 
     /* Both read as empty while NULL. */
     Py_CLEAR(self->path_args);
@@ -39,27 +39,29 @@ decode_path(FlRequestHandler *self, PyObject *groups)
     if (PyTuple_Check(groups)) {
         if (PyTuple_GET_SIZE(groups) == 0)
             return 0;
-        if ((self->path_args = PyList_New(0)) == NULL)
-            return -1;
-        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(groups); i++) {
+        made = PyList_New(0);
+        for (Py_ssize_t i = 0; made != NULL && i < PyTuple_GET_SIZE(groups); i++) {
             text = decoded(self, PyTuple_GET_ITEM(groups, i), NULL);
-            err = text == NULL ? -1 : PyList_Append(self->path_args, text);
+            err = text == NULL ? -1 : PyList_Append(made, text);
             Py_XDECREF(text);
             if (err < 0)
-                return -1;
+                Py_CLEAR(made);
         }
-        return 0;
+        if (made != NULL)
+            Py_XSETREF(self->path_args, made);
+        return made == NULL ? -1 : 0;
     }
-    if ((self->path_kwargs = PyDict_New()) == NULL)
-        return -1;
-    while (PyDict_Next(groups, &at, &name, &raw)) {
+    made = PyDict_New();
+    while (made != NULL && PyDict_Next(groups, &at, &name, &raw)) {
         text = decoded(self, raw, name);
-        err = text == NULL ? -1 : PyDict_SetItem(self->path_kwargs, name, text);
+        err = text == NULL ? -1 : PyDict_SetItem(made, name, text);
         Py_XDECREF(text);
         if (err < 0)
-            return -1;
+            Py_CLEAR(made);
     }
-    return 0;
+    if (made != NULL)
+        Py_XSETREF(self->path_kwargs, made);
+    return made == NULL ? -1 : 0;
 }
 
 /* XSRF and origin checks, where the application asks for them and the method may change
@@ -70,7 +72,7 @@ check_forgery(FlRequestHandler *self, int method)
     PyObject *const settings[] = {self->st->str_xsrf_cookies,
                                   self->st->str_cross_origin_protection};
     PyObject *dict = NULL, *begin, *done;
-    bool wanted = false;
+    int wanted = 0;
 
     if (method == FL_METHOD_GET || method == FL_METHOD_HEAD ||
         method == FL_METHOD_OPTIONS)
@@ -78,16 +80,17 @@ check_forgery(FlRequestHandler *self, int method)
     dict = PyObject_GetAttr((PyObject *)self, self->st->str_settings);
     if (dict == NULL)
         return -1;
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(settings); i++) {
-        PyObject *value =
-            PyDict_Check(dict) ? PyDict_GetItem(dict, settings[i]) : Py_True;
+    for (size_t i = 0; wanted == 0 && i < Py_ARRAY_LENGTH(settings); i++) {
+        PyObject *value = Py_XNewRef(
+            PyDict_Check(dict) ? PyDict_GetItem(dict, settings[i]) : Py_True);
 
-        if (value != NULL && PyObject_IsTrue(value) != 0)
-            wanted = true;
+        if (value != NULL)
+            wanted = PyObject_IsTrue(value);
+        Py_XDECREF(value);
     }
     Py_DECREF(dict);
-    if (!wanted)
-        return 0;
+    if (wanted <= 0)
+        return wanted;
     begin = PyObject_GetAttrString((PyObject *)self, "_check_forgery");
     done = begin == NULL ? NULL : PyObject_CallNoArgs(begin);
     Py_XDECREF(begin);

@@ -383,6 +383,33 @@ def test_arguments_that_change_while_they_are_taken(site):
     assert site([("/", Handler)]).ask("/").text == "a"
 
 
+@pytest.mark.parametrize("path", ["/a/1/2", "/b/1/2"])
+@pytest.mark.parametrize("value", [None, (), "gone"])
+def test_a_decode_argument_that_drops_what_is_being_made(site, path, value):
+    class Handler(web.RequestHandler):
+        def decode_argument(self, raw, name=None):
+            for part in ("path_args", "path_kwargs"):
+                if value == "gone":
+                    delattr(self, part)
+                else:
+                    setattr(self, part, value)
+            return raw.decode()
+
+        def get(self, a, b):
+            self.write(a + b)
+
+    class Positional(Handler):
+        def prepare(self):
+            self.path_kwargs = {}
+
+    class Named(Handler):
+        def prepare(self):
+            self.path_args = []
+
+    s = site([("/a/(.)/(.)", Positional), ("/b/(?P<a>.)/(?P<b>.)", Named)])
+    assert s.ask(path).text == "12"
+
+
 def test_odd_things_in_the_write_buffer(site):
     class Greedy(bytearray):
         def __len__(self):
