@@ -27,6 +27,7 @@ from pyfastloop import _core, aio, gen
 from pyfastloop.concurrent import Future
 from pyfastloop.ioloop import IOLoop
 from pyfastloop.iostream import IOStream, StreamClosedError
+from pyfastloop.stack_context import ExceptionStackContext
 from pyfastloop.tcpserver import TCPServer
 
 Scenario = Callable[[IOLoop], Iterator[None]]
@@ -152,6 +153,88 @@ def generators(loop: IOLoop) -> Iterator[None]:
 
     yield
     turn(loop, main)
+
+
+@scenario
+def yield_points(loop: IOLoop) -> Iterator[None]:
+    """The Runner of Tornado 3: engine, Task, Callback, Wait, WaitAll, Multi."""
+
+    def later(value: int, callback: Callable[[int], None]) -> None:
+        loop.add_callback(callback, value)
+
+    def use() -> Future:
+        done = Future()
+
+        @gen.engine
+        def main() -> Any:
+            try:
+                yield gen.Task(later, 1)
+                later(2, (yield gen.Callback("two")))
+                later(3, (yield gen.Callback("three")))
+                yield gen.WaitAll(["two", "three"])
+                yield [gen.Task(later, 4), gen.YieldFuture(gen.sleep(0))]
+                later(5, (yield gen.Callback("five")))
+                yield {"a": gen.Wait("five"), "b": gen.moment}
+            finally:
+                done.set_result(None)
+
+        main()
+        return done
+
+    yield
+    turn(loop, use)
+
+
+@scenario
+def runners(loop: IOLoop) -> Iterator[None]:
+    """gen.Runner made by hand, callback=, with_timeout, WaitIterator, return_future."""
+
+    def steps() -> Any:
+        yield gen.moment
+        yield gen.with_timeout(loop.time() + 5, gen.sleep(0))
+        iterator = gen.WaitIterator(gen.sleep(0), gen.sleep(0))
+        while not iterator.done():
+            yield iterator.next()
+
+    @gen.coroutine
+    def called(n: int) -> Any:
+        yield None
+        return n
+
+    def use() -> Future:
+        result = Future()
+        called(1, callback=lambda value: None)
+        generator = steps()
+        gen.Runner(generator, result, next(generator))
+        return result
+
+    yield
+    turn(loop, use)
+
+
+@scenario
+def stack_contexts(loop: IOLoop) -> Iterator[None]:
+    """Exceptions of callbacks on their way to an ExceptionStackContext."""
+
+    def use() -> Future:
+        done = Future()
+
+        def seen(typ: Any, value: BaseException, tb: Any) -> bool:
+            if not done.done():
+                done.set_result(None)
+            return True
+
+        future = Future()
+        with ExceptionStackContext(seen):
+            future.add_done_callback(lambda _: 1 / 0)
+            loop.asyncio_loop.call_soon(lambda: 1 / 0)
+            loop.add_callback(lambda: 1 / 0)
+            loop.spawn_callback(lambda: None)
+        future.set_result(None)
+        return done
+
+    yield
+    turn(loop, use)
 
 
 @scenario

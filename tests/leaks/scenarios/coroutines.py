@@ -7,7 +7,7 @@ import contextlib
 import gc
 from typing import Any
 
-from pyfastloop import concurrent, gen
+from pyfastloop import _core, concurrent, gen, stack_context
 from pyfastloop.ioloop import IOLoop
 from scenarios.base import Raised, on_a_loop, simple
 
@@ -105,6 +105,97 @@ async def coroutine_cancelled() -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+@on_a_loop
+async def task_ends() -> None:
+    """A Task of our own that returns, raises, is cancelled before and during a wait."""
+
+    async def returns() -> list[int]:
+        await gen.sleep(0)
+        return [1]
+
+    async def raises() -> None:
+        await gen.sleep(0)
+        raise Raised
+
+    async def refuses() -> str:
+        try:
+            await concurrent.Future()
+        except asyncio.CancelledError:
+            return "refused"
+        return "never"
+
+    loop = asyncio.get_running_loop()
+    for coro in (returns(), raises(), refuses()):
+        task = _core.Task(coro, loop=loop)
+        await asyncio.sleep(0)
+        task.cancel("why")
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.get_coro() is coro
+    for coro in (returns(), raises()):
+        await asyncio.gather(_core.Task(coro, loop=loop), return_exceptions=True)
+    before = _core.Task(returns(), loop=loop)
+    before.cancel()
+    await asyncio.gather(before, return_exceptions=True)
+    assert await _core.start_task(returns()) == [1]
+
+
+@simple
+def loop_closed_around_tasks() -> None:
+    """The loop closes while coroutines of every kind wait in it."""
+    one = IOLoop(make_current=False)
+    one.asyncio_loop.set_exception_handler(lambda loop, context: None)
+    ended = []
+
+    async def native() -> None:
+        try:
+            await concurrent.Future()
+        finally:
+            ended.append(1)
+
+    @gen.coroutine
+    def generator() -> Any:
+        try:
+            yield [concurrent.Future(), native()]
+        finally:
+            ended.append(1)
+
+    async def start() -> None:
+        generator()
+        _core.Task(native())
+        _core.start_task(native())
+        one.call_later(100, ended.append, 1)
+        one.add_callback(generator)
+
+    one.run_sync(start)
+    one.close()
+    del one
+    gc.collect()
+
+
+@on_a_loop
+async def callbacks_that_fail() -> None:
+    """Their exceptions reach a context of stack_context, and nothing stays."""
+    seen: list[Any] = []
+    done: Any = concurrent.Future()
+
+    def fails(*args: Any) -> None:
+        raise Raised
+
+    def handler(typ: Any, value: Any, tb: Any) -> bool:
+        seen.append(typ)
+        if len(seen) == 3:
+            done.set_result(None)
+        return True
+
+    future: Any = concurrent.Future()
+    with stack_context.ExceptionStackContext(handler):
+        future.add_done_callback(fails)
+        asyncio.get_running_loop().call_soon(fails)
+        IOLoop.current().add_callback(fails)
+    future.set_result(None)
+    await done
 
 
 @simple
