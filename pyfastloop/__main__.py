@@ -15,7 +15,8 @@ __all__ = ["main"]
 USAGE = """\
 python -m pyfastloop [--host HOST] [--port PORT]
        python -m pyfastloop --as-tornado SCRIPT.py [ARGUMENTS]
-       python -m pyfastloop --as-tornado -m MODULE [ARGUMENTS]"""
+       python -m pyfastloop --as-tornado -m MODULE [ARGUMENTS]
+       python -m pyfastloop doctor MODULE:APPLICATION"""
 
 START_FAILED = 3
 
@@ -92,6 +93,10 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error("--as-tornado needs a script, or -m and a module")
         run_as_tornado(program)
         return 0
+    if arguments[:1] == ["doctor"]:
+        from pyfastloop import doctor
+
+        return doctor.main(arguments[1:])
     options = parser.parse_args(arguments)
     if options.as_tornado:
         parser.error("--as-tornado must be the first argument")

@@ -67,7 +67,8 @@
     X(Routes)           \
     X(RequestHandler)   \
     X(Run)              \
-    X(WebFunctions)
+    X(WebFunctions)     \
+    X(Explain)
 
 #define FL_TYPES(X)  \
     FL_CORE_TYPES(X) \

@@ -214,9 +214,8 @@ FlWeb_RequestOriginal(FlState *st)
 
 /* ---- is everything between the socket and the handler original? ---- */
 
-/* Settings under which a request does more than C does. */
-static bool
-settings_plain(FlState *st, PyObject *settings)
+bool
+FlWeb_SettingsPlain(FlState *st, PyObject *settings)
 {
     PyObject *const names[] = {st->str_compiled_template_cache,
                                st->str_static_hash_cache};
@@ -253,20 +252,12 @@ routes_of(FlState *st, FlHTTP1ServerConnection *server)
 
 /* ---- the sequence ---- */
 
-/* What must be original for C to run a handler at all. */
-#define SEQUENCE                                                                       \
-    (FL_HOOK_BIT(__new__) | FL_HOOK_BIT(__getattribute__) | FL_HOOK_BIT(__setattr__) | \
-     FL_HOOK_BIT(_begin) | FL_HOOK_BIT(_method) | FL_HOOK_BIT(_tell_prepared) |        \
-     FL_HOOK_BIT(_handle_failure) | FL_HOOK_BIT(_stream_request_body) |                \
-     FL_HOOK_BIT(_check_cross_origin) | FL_HOOK_BIT(SUPPORTED_METHODS))
-
-/* Whether C may make and run a handler of this class. 1, 0 or -1. */
-static int
-sequence_original(FlHooks *hooks)
+int
+FlWeb_SequenceOriginal(FlHooks *hooks)
 {
     if (FlHooks_Verify(hooks) < 0)
         return -1;
-    return (hooks->replaced & SEQUENCE) == 0 &&
+    return (hooks->replaced & FL_HOOKS_SEQUENCE) == 0 &&
            Py_TYPE(hooks->type)->tp_call == PyType_Type.tp_call &&
            !PyType_HasFeature(hooks->type, Py_TPFLAGS_IS_ABSTRACT);
 }
@@ -286,7 +277,7 @@ web_head(FlHTTP1Connection *conn)
         method > FL_METHOD_OPTIONS)
         return 0;
     routes = routes_of(st, server);
-    if (routes == NULL || !settings_plain(st, FlRoutes_Settings(routes)) ||
+    if (routes == NULL || !FlWeb_SettingsPlain(st, FlRoutes_Settings(routes)) ||
         !others_original(st)) {
         PyErr_Clear(); /* looking at odd objects: Python's way tells it better */
         return 0;
@@ -295,7 +286,7 @@ web_head(FlHTTP1Connection *conn)
     answer = FlRoutes_Match(routes, conn->block, match);
     hooks = (FlHooks *)match[0];
     if (answer == FL_ROUTE_FOUND) {
-        int original = sequence_original(hooks);
+        int original = FlWeb_SequenceOriginal(hooks);
 
         if (original < 0)
             answer = FL_ROUTE_ERROR;
@@ -524,8 +515,8 @@ still_ours(FlHTTP1Connection *conn)
     FlHooks *hooks = (FlHooks *)conn->match[0];
     FlRoutes *routes = conn->server == NULL ? NULL : routes_of(st, conn->server);
 
-    if (routes != NULL && settings_plain(st, FlRoutes_Settings(routes)) &&
-        others_original(st) && sequence_original(hooks) > 0)
+    if (routes != NULL && FlWeb_SettingsPlain(st, FlRoutes_Settings(routes)) &&
+        others_original(st) && FlWeb_SequenceOriginal(hooks) > 0)
         return true;
     PyErr_Clear();
     return false;

@@ -56,6 +56,12 @@ bool FlWeb_ConnectionOriginal(FlState *st);
 /* Whether HTTPServerRequest's cookies are the originals. */
 bool FlWeb_RequestOriginal(FlState *st);
 
+/* Whether C may make and run a handler of this class (execute.c). 1, 0 or -1. */
+int FlWeb_SequenceOriginal(FlHooks *hooks);
+
+/* Whether an application has no settings under which a request does more than C does. */
+bool FlWeb_SettingsPlain(FlState *st, PyObject *settings);
+
 int FlRequestHandler_AddType(PyObject *module, FlState *st);
 
 #endif

@@ -53,6 +53,13 @@ enum {
 
 #define FL_HOOK_BIT(name) (UINT64_C(1) << FL_HOOK_##name)
 
+/* What must be original for C to run a handler at all. */
+#define FL_HOOKS_SEQUENCE                                                              \
+    (FL_HOOK_BIT(__new__) | FL_HOOK_BIT(__getattribute__) | FL_HOOK_BIT(__setattr__) | \
+     FL_HOOK_BIT(_begin) | FL_HOOK_BIT(_method) | FL_HOOK_BIT(_tell_prepared) |        \
+     FL_HOOK_BIT(_handle_failure) | FL_HOOK_BIT(_stream_request_body) |                \
+     FL_HOOK_BIT(_check_cross_origin) | FL_HOOK_BIT(SUPPORTED_METHODS))
+
 #define FL_HOOK_METHODS 8 /* by enum fl_method: GET ... OPTIONS */
 
 /* One class and what its hooks are; a hidden Python type, shared by references. */

@@ -510,6 +510,26 @@ FlRoutes_Settings(FlRoutes *routes)
     return routes->settings;
 }
 
+PyObject *
+FlRoutes_Explain(FlRoutes *routes)
+{
+    PyObject *list = PyList_New(0);
+    bool ours = true;
+
+    for (Py_ssize_t i = 0; list != NULL && i < routes->count; i++) {
+        const route *r = &routes->routes[i];
+        PyObject *line;
+
+        ours = ours && r->hooks != NULL; /* behind a rule for Python all are */
+        line = Py_BuildValue("(OOO)", r->rule, ours ? Py_True : Py_False,
+                             ours && r->pieces != NULL ? Py_True : Py_False);
+        if (line == NULL || PyList_Append(list, line) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(line);
+    }
+    return list;
+}
+
 bool
 FlRoutes_Current(FlRoutes *self, PyObject *server)
 {

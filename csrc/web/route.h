@@ -50,6 +50,9 @@ PyObject *FlRoutes_Settings(FlRoutes *routes);
  * references. escapes, where a regular expression runs */
 FlRouteAnswer FlRoutes_Match(FlRoutes *routes, FlHeadBlock *block, PyObject *match[3]);
 
+/* For each rule, until a change: (rule, taken by C, matched without re). New list. */
+PyObject *FlRoutes_Explain(FlRoutes *routes);
+
 int FlRoutes_AddType(PyObject *module, FlState *st);
 
 #endif
