@@ -568,17 +568,21 @@ static int
 set_etag(FlRequestHandler *self)
 {
     FlState *st = self->st;
+    bool ours = ORIGINAL(self, compute_etag);
     PyObject *etag =
-        ORIGINAL(self, compute_etag)
-            ? digest(self)
-            : PyObject_CallMethodNoArgs((PyObject *)self, st->str_compute_etag);
+        ours ? digest(self)
+             : PyObject_CallMethodNoArgs((PyObject *)self, st->str_compute_etag);
     PyObject *done;
     int err = 0;
 
     if (etag == NULL)
         return -1;
     if (etag != Py_None) {
-        if (ORIGINAL(self, set_header) && c_headers(self) && PyUnicode_Check(etag)) {
+        if (ours && ORIGINAL(self, set_header) && c_headers(self) &&
+            ORIGINAL(self, _convert_header_value)) {
+            err = FlHTTPHeaders_SetId(map_of(self), FL_H_ETAG, etag);
+        } else if (ORIGINAL(self, set_header) && c_headers(self) &&
+                   PyUnicode_Check(etag)) {
             PyObject *text = converted(self, etag);
 
             err = text == NULL

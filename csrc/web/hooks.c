@@ -4,9 +4,9 @@
  */
 #include "web/hooks.h"
 
-/* Moved by every change of a watched class, and of a watched dict. Static, for watchers
+/* Moved by every change of a watched class, and of a watched dict. Of the process, for watchers
  * get no argument of their own; both only ever grow. */
-static uint64_t hook_epoch = 1;
+uint64_t fl_hook_epoch = 1;
 static uint64_t dict_epoch = 1;
 
 #if FL_TYPE_WATCHERS
@@ -14,7 +14,7 @@ static int
 type_changed(PyTypeObject *type)
 {
     (void)type;
-    hook_epoch++;
+    fl_hook_epoch++;
     return 0;
 }
 
@@ -134,10 +134,10 @@ look_at_methods(FlHooks *hooks)
     return 0;
 }
 
-static int
-verify_all(FlHooks *hooks)
+int
+FlHooks_VerifyAll(FlHooks *hooks)
 {
-    uint64_t epoch = hook_epoch, replaced = 0;
+    uint64_t epoch = fl_hook_epoch, replaced = 0;
 
     for (Py_ssize_t i = 0; i < hooks->count; i++) {
         PyObject *name = PyTuple_GET_ITEM(hooks->names, i);
@@ -154,19 +154,6 @@ verify_all(FlHooks *hooks)
     hooks->replaced = replaced;
     hooks->epoch = watch_type(hooks) ? epoch : 0;
     return 0;
-}
-
-int
-FlHooks_Verify(FlHooks *hooks)
-{
-#if FL_TYPE_WATCHERS
-    if (hooks->epoch == hook_epoch)
-        return 0;
-#else
-    if (hooks->epoch != 0 && FlCompat_VersionTag(hooks->type) == hooks->tag)
-        return 0;
-#endif
-    return verify_all(hooks);
 }
 
 FlHooks *

@@ -29,13 +29,14 @@
     X(__getattribute__)                                                                \
     X(__setattr__)                                                                     \
     X(_execute)                                                                        \
-    X(_begin) X(_method) X(_tell_prepared) X(_handle_failure)                          \
-        X(_handle_request_exception) X(clear) X(set_default_headers) X(initialize)     \
-            X(on_connection_close) X(prepare) X(decode_argument) X(check_xsrf_cookie)  \
-                X(_check_cross_origin) X(SUPPORTED_METHODS) X(_stream_request_body)    \
-                    X(finish) X(flush) X(_send_head) X(_complete_head)                 \
-                        X(_write_cookies) X(set_etag_header) X(compute_etag)           \
-                            X(check_etag_header) X(_should_not_send_content)           \
+    X(_begin)                                                                          \
+    X(_method) X(_tell_prepared) X(_handle_failure) X(_handle_request_exception)       \
+        X(clear) X(set_default_headers) X(initialize) X(on_connection_close)           \
+            X(prepare) X(decode_argument) X(check_xsrf_cookie) X(_check_cross_origin)  \
+                X(SUPPORTED_METHODS) X(_stream_request_body) X(finish) X(flush)        \
+                    X(_send_head) X(_complete_head) X(_write_cookies)                  \
+                        X(set_etag_header) X(compute_etag) X(check_etag_header)        \
+                            X(_should_not_send_content)                                \
                                 X(_clear_representation_headers) X(set_status)         \
                                     X(set_header) X(_convert_header_value)             \
                                         X(clear_header) X(_log) X(_request_summary)    \
@@ -86,9 +87,25 @@ FlHooks *FlHooks_New(FlState *st, PyTypeObject *type, PyObject *names,
 FlHooks *FlHooks_OfClass(FlState *st, PyObject *type, const char *const *names,
                          Py_ssize_t count);
 
+/* Moved by every change of a watched class; hooks.c moves it. */
+extern uint64_t fl_hook_epoch;
+
+int FlHooks_VerifyAll(FlHooks *hooks); /* escapes */
+
 /* Makes `replaced` true for now; 0 or -1. Cheap while nothing has changed. escapes
  * (descriptors of metaclasses), only when something has. */
-int FlHooks_Verify(FlHooks *hooks);
+static inline int
+FlHooks_Verify(FlHooks *hooks)
+{
+#if FL_TYPE_WATCHERS
+    if (hooks->epoch == fl_hook_epoch)
+        return 0;
+#else
+    if (hooks->epoch != 0 && FlCompat_VersionTag(hooks->type) == hooks->tag)
+        return 0;
+#endif
+    return FlHooks_VerifyAll(hooks);
+}
 
 /* Lets changes of an instance's dict move FlHooks_DictEpoch; false where CPython cannot
  * tell them (3.11, or no watcher left): then look every time. */
