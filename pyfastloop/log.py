@@ -8,8 +8,11 @@ They keep Tornado's names, because programs configure them by name. Importing th
 module configures nothing: that is done by `enable_pretty_logging`, which
 `options.parse_command_line` calls.
 
-Differences from Tornado: `LogFormatter` honours its `style` argument, the environment
-variable NO_COLOR (https://no-color.org), and ``stack_info`` of a record.
+`AccessLog` writes access lines without the logging module, for servers that log every
+request.
+
+Differences from Tornado: `AccessLog`; `LogFormatter` honours its `style` argument, the
+environment variable NO_COLOR (https://no-color.org), and ``stack_info`` of a record.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
+
+from pyfastloop import _core
 
 try:
     import curses
@@ -25,6 +30,7 @@ except ImportError:  # a CPython built without ncurses
     curses = None  # type: ignore[assignment]
 
 __all__ = [
+    "AccessLog",
     "LogFormatter",
     "access_log",
     "app_log",
@@ -236,3 +242,54 @@ def define_logging_options(options: Any = None) -> None:
         help="What a log file is rotated by: size or time.",
     )
     options.add_parse_callback(lambda: enable_pretty_logging(options))
+
+
+class AccessLog(_core.AccessLog):
+    """Access lines to a file, put together in C and written once a turn of the loop.
+
+    For Application's setting ``log_function``; at most a microsecond a request where
+    `logging` takes five to nine::
+
+        Application(handlers, log_function=AccessLog("access.log", "combined"))
+
+    ``file`` is a path (opened for appending), or a descriptor that stays the caller's:
+    2 is standard error. ``format`` is one of
+
+    - ``text``: ``2026-01-31T12:00:00Z 200 GET /path (127.0.0.1) 0.51ms``;
+    - ``combined``: the Combined Log Format of Apache and nginx;
+    - ``json``: an object a line with time, status, method, uri, ip, ms, bytes, referer
+      and agent.
+
+    What a peer sent is escaped. Lines that the file does not take are kept up to a
+    megabyte and then dropped: ``lost`` counts them.
+    """
+
+    def __new__(cls, file: str | os.PathLike[str] | int, format: str = "text") -> Self:
+        return super().__new__(cls, -1, format)
+
+    def __init__(
+        self, file: str | os.PathLike[str] | int, format: str = "text"
+    ) -> None:
+        self._path = None if isinstance(file, int) else os.fspath(file)
+        self._own = -1
+        if isinstance(file, int):
+            self._set_fd(file)
+        else:
+            self.reopen()
+
+    def reopen(self) -> None:
+        """Open the path again: what a program does after its log was rotated."""
+        if self._path is None:
+            return
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        before, self._own = self._own, os.open(self._path, flags, 0o644)
+        self._set_fd(self._own)
+        if before >= 0:
+            os.close(before)
+
+    def close(self) -> None:
+        """Write what is left and let the file go; later lines are dropped."""
+        self._set_fd(-1)
+        own, self._own = self._own, -1
+        if own >= 0:
+            os.close(own)

@@ -67,6 +67,7 @@
     X(Routes)           \
     X(RequestHandler)   \
     X(Run)              \
+    X(AccessLog)        \
     X(WebFunctions)     \
     X(Explain)
 
@@ -86,12 +87,13 @@
     X(_report_slow)                                                                    \
     X(add_done_callback)                                                               \
     X(add_reader)                                                                      \
-    X(asyncio_loop) X(call_at) X(call_exception_handler) X(call_soon)                  \
-        X(call_soon_threadsafe) X(callback) X(cancel) X(cancelled) X(close) X(context) \
-            X(done) X(error) X(exc_info) X(exception) X(fileno) X(future) X(get_loop)  \
-                X(handle) X(is_closed) X(loop) X(message) X(msg) X(name)               \
-                    X(remove_done_callback) X(remove_reader) X(result)                 \
-                        X(source_traceback) X(task) X(throw) X(time) X(value)
+    X(asyncio_loop)                                                                    \
+    X(call_at) X(call_exception_handler) X(call_soon) X(call_soon_threadsafe)          \
+        X(callback) X(cancel) X(cancelled) X(close) X(context) X(done) X(error)        \
+            X(exc_info) X(exception) X(fileno) X(future) X(get_loop) X(handle)         \
+                X(is_closed) X(loop) X(message) X(msg) X(name) X(remove_done_callback) \
+                    X(remove_reader) X(result) X(source_traceback) X(task) X(throw)    \
+                        X(time) X(value)
 
 #define FL_NET_NAMES(X)  \
     X(buffer_updated)    \
@@ -303,17 +305,17 @@
     X(web_content_type)      \
     X(web_date)              \
     X(web_application_hooks) \
-    X(web_router_hooks)     \
-    X(web_report)           \
-    X(web_connection_hooks) \
-    X(web_ok)               \
-    X(web_arg_default)      \
-    X(web_missing_argument) \
-    X(web_name_keyword)     \
-    X(web_request_hooks)    \
-    X(web_json_hooks)       \
-    X(web_making)           \
-    X(web_json_type)        \
+    X(web_router_hooks)      \
+    X(web_report)            \
+    X(web_connection_hooks)  \
+    X(web_ok)                \
+    X(web_arg_default)       \
+    X(web_missing_argument)  \
+    X(web_name_keyword)      \
+    X(web_request_hooks)     \
+    X(web_json_hooks)        \
+    X(web_making)            \
+    X(web_json_type)         \
     X(web_json_facts)
 
 /* One slot for each well-known header name; http/headers.c checks that they do. */

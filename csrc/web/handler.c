@@ -9,6 +9,7 @@
 #include "base/format.h"
 #include "core/future.h"
 #include "sys/clock.h"
+#include "web/access_log.h"
 #include "web/arguments.h"
 #include "web/json.h"
 #include "web/run.h"
@@ -953,6 +954,47 @@ log_is_silent(FlRequestHandler *self)
     return silent;
 }
 
+/* The C writer of lines, where the setting log_function is one and everything between
+ * is original; borrowed, or NULL. */
+static PyObject *
+line_log(FlRequestHandler *self)
+{
+    FlState *st = self->st;
+    PyObject *dict, *settings, *log = NULL;
+
+    if (!ORIGINAL(self, _log) || !ORIGINAL(self, get_status) ||
+        self->application == NULL ||
+        !Py_IS_TYPE(self->application, (PyTypeObject *)st->web_application))
+        return NULL;
+    dict = PyObject_GenericGetDict(self->application, NULL);
+    if (dict == NULL) {
+        PyErr_Clear();
+        return NULL;
+    }
+    settings = PyDict_GetItem(dict, st->str_settings);
+    if (PyDict_GetItem(dict, st->str_log_request) == NULL && settings != NULL &&
+        PyDict_Check(settings))
+        log = PyDict_GetItem(settings, st->str_log_function);
+    Py_DECREF(dict);
+    return log != NULL && FlAccessLog_Check(st, log) && FlWeb_LogOriginal(st) ? log
+                                                                              : NULL;
+}
+
+/* 0 or -1. escapes */
+static int
+log_finished(FlRequestHandler *self)
+{
+    PyObject *log = line_log(self);
+    int err;
+
+    if (log == NULL)
+        return log_is_silent(self) ? 0 : call_hook(self, self->st->str__log);
+    Py_INCREF(log);
+    err = FlAccessLog_Add(log, self);
+    Py_DECREF(log);
+    return err;
+}
+
 static int
 send_general(FlRequestHandler *self, PyObject **future)
 {
@@ -1056,7 +1098,7 @@ finish_request(FlRequestHandler *self, PyObject *chunk, PyObject **future)
     }
     if (conn != NULL ? send_direct(self, conn) < 0 : send_general(self, future) < 0)
         return -1;
-    if (!log_is_silent(self) && call_hook(self, st->str__log) < 0)
+    if (log_finished(self) < 0)
         return -1;
     self->finished = true;
     if (!ORIGINAL(self, on_finish) && call_hook(self, st->str_on_finish) < 0)

@@ -96,9 +96,9 @@ class Served:
 
 
 def curl(served: Served, *arguments: str, stdin: bytes = b"") -> bytes:
-    return served.run(
-        program("curl"), "-sS", "-m", str(SECONDS), *arguments, stdin=stdin
-    )
+    kind = "Content-Type: application/octet-stream"
+    options = ("-sS", "-m", str(SECONDS), "-H", kind)
+    return served.run(program("curl"), *options, *arguments, stdin=stdin)
 
 
 def test_curl_gets_twice_on_one_connection() -> None:
