@@ -134,7 +134,8 @@ FlCompat_VersionTag(PyTypeObject *type)
 
 /* Free lists are compiled out where a sanitizer should see every allocation, and where
  * threads share no lock. */
-#if defined(__SANITIZE_ADDRESS__) || defined(FL_NO_FREELISTS) || defined(Py_GIL_DISABLED)
+#if defined(__SANITIZE_ADDRESS__) || defined(FL_NO_FREELISTS) || \
+    defined(Py_GIL_DISABLED)
 #define FL_FREELISTS 0
 #else
 #define FL_FREELISTS 1

@@ -59,7 +59,7 @@ handle_list(FlState *st, PyTypeObject *type)
 
 static FlHandle *
 handle_alloc(FlLoop *loop, PyTypeObject *type, PyObject *callback,
-               PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+             PyObject *const *args, Py_ssize_t nargs, PyObject *context)
 {
     FlHandle *self;
     PyObject *more = NULL;

@@ -11,22 +11,14 @@
  */
 #include "core/args.h"
 #include "core/future.h"
-#include "core/handle.h"
+#include "core/ioloop_parts.h"
 #include "core/loop_fd.h"
 #include "core/loop_methods.h"
 #include "core/stack.h"
 #include "core/task_parts.h"
 
-typedef struct {
-    PyObject_HEAD
-    FlState *st;  /* borrowed */
-    FlLoop *loop; /* owned; NULL before _attach() */
-    PyObject *dict;
-    PyObject *weakrefs;
-} FlIOLoop;
-
-static FlLoop *
-ioloop_loop(PyObject *self)
+FlLoop *
+FlIOLoop_Loop(PyObject *self)
 {
     FlLoop *loop = ((FlIOLoop *)self)->loop;
 
@@ -61,9 +53,8 @@ ioloop_bind(FlState *st, PyObject *const *args, Py_ssize_t nargs, PyObject *kw,
     return wrapped;
 }
 
-/* args: callback and its arguments. New reference to a handle that logs. */
-static FlHandle *
-ioloop_handle(FlLoop *loop, PyObject *const *args, Py_ssize_t nargs, PyObject *kw)
+FlHandle *
+FlIOLoop_Handle(FlLoop *loop, PyObject *const *args, Py_ssize_t nargs, PyObject *kw)
 {
     bool bound;
     PyObject *callback = ioloop_bind(loop->st, args, nargs, kw, &bound);
@@ -106,7 +97,7 @@ static PyObject *
 ioloop_add_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                     PyObject *kw)
 {
-    FlLoop *loop = ioloop_loop(self);
+    FlLoop *loop = FlIOLoop_Loop(self);
     FlHandle *handle;
     int err;
 
@@ -117,7 +108,7 @@ ioloop_add_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                             callback_names, 1);
     if (loop->closed)
         Py_RETURN_NONE;
-    handle = ioloop_handle(loop, args, nargs, kw);
+    handle = FlIOLoop_Handle(loop, args, nargs, kw);
     if (handle == NULL)
         return NULL;
     if (loop->thread_id == PyThread_get_thread_ident() && loop->inbox_len == 0)
@@ -202,7 +193,7 @@ ioloop_timedelta(PyObject *obj)
 static PyObject *
 ioloop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kw)
 {
-    FlLoop *loop = ioloop_loop(self);
+    FlLoop *loop = FlIOLoop_Loop(self);
     double delay;
 
     if (loop == NULL)
@@ -230,7 +221,7 @@ ioloop_wall(FlIOLoop *self, double *seconds)
 static PyObject *
 ioloop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kw)
 {
-    FlLoop *loop = ioloop_loop(self);
+    FlLoop *loop = FlIOLoop_Loop(self);
     double when, now;
 
     if (loop == NULL)
@@ -249,7 +240,7 @@ static PyObject *
 ioloop_add_timeout(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                    PyObject *kw)
 {
-    FlLoop *loop = ioloop_loop(self);
+    FlLoop *loop = FlIOLoop_Loop(self);
     double delay;
 
     if (loop == NULL)
@@ -301,168 +292,13 @@ ioloop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
     return PyFloat_FromDouble((double)fl_clock_wall() / 1e9);
 }
 
-/* ---- futures ---- */
-
-/* (future, callable, stack contexts, loop): logs what the future ends with. */
-static int
-ioloop_log_outcome(FlLoop *loop, PyObject *outcome)
-{
-    PyObject *future = PyTuple_GET_ITEM(outcome, 0);
-    PyObject *value = FlGen_ResultOf(loop->st, future);
-
-    if (value == NULL) {
-        if (FlError_IsFatal())
-            return -1;
-        if (PyErr_ExceptionMatches(loop->st->CancelledError))
-            PyErr_Clear();
-        else if (!FlStack_Settle(loop->st, NULL, PyTuple_GET_ITEM(outcome, 2)))
-            FlLoop_LogException(loop, "Exception in callback",
-                                PyTuple_GET_ITEM(outcome, 1));
-    }
-    Py_XDECREF(value);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
-static PyObject *
-ioloop_outcome_callback(PyObject *outcome, PyObject *Py_UNUSED(future))
-{
-    if (ioloop_log_outcome((FlLoop *)PyTuple_GET_ITEM(outcome, 3), outcome) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef ioloop_outcome_def = {"log_outcome", ioloop_outcome_callback, METH_O,
-                                         NULL};
-
-static int
-ioloop_on_done(FlState *st, PyObject *future, PyMethodDef *def, PyObject *self)
-{
-    PyObject *callback = PyCFunction_New(def, self);
-    PyObject *res =
-        callback == NULL
-            ? NULL
-            : PyObject_CallMethodOneArg(future, st->str_add_done_callback, callback);
-
-    Py_XDECREF(callback);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
-}
-
-int
-FlLoop_LogWhenDone(FlLoop *loop, PyObject *future, PyObject *callable)
-{
-    PyObject *contexts = FlStack_Get(loop->st);
-    PyObject *outcome = PyTuple_Pack(4, future, callable ? callable : Py_None,
-                                     contexts ? contexts : loop->st->empty_tuple, loop);
-    int err;
-
-    Py_XDECREF(contexts);
-    if (outcome == NULL)
-        return -1;
-    if (FlFuture_Check(loop->st, future))
-        err = FlFuture_AddWaiter(future, ioloop_log_outcome, outcome);
-    else
-        err = ioloop_on_done(loop->st, future, &ioloop_outcome_def, outcome);
-    Py_DECREF(outcome);
-    return err;
-}
-
-/* A future of asyncio is done: its callbacks run inside the loop already. */
-static PyObject *
-ioloop_run_now(PyObject *handle, PyObject *Py_UNUSED(future))
-{
-    if (FlHandle_Run(((FlHandle *)handle)->loop, handle) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-/* A future of concurrent.futures is done, in whatever thread. */
-static PyObject *
-ioloop_run_later(PyObject *handle, PyObject *Py_UNUSED(future))
-{
-    FlLoop *loop = ((FlHandle *)handle)->loop;
-
-    if (FlLoop_DeferThreadsafe(loop, FlHandle_Run, handle) < 0 && !loop->closed)
-        return NULL;
-    PyErr_Clear();
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef ioloop_now_def = {"future_done", ioloop_run_now, METH_O, NULL};
-static PyMethodDef ioloop_later_def = {"future_done", ioloop_run_later, METH_O, NULL};
-
-/* The future belongs to another loop: the handle crosses over to its own. */
-static int
-ioloop_cross(FlLoop *Py_UNUSED(loop), PyObject *handle)
-{
-    return FlLoop_DeferThreadsafe(((FlHandle *)handle)->loop, FlHandle_Run, handle);
-}
-
-static PyObject *
-ioloop_add_future(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kw)
-{
-    FlLoop *loop = ioloop_loop(self);
-    FlState *st = ((FlIOLoop *)self)->st;
-    PyObject *bound[3] = {NULL, NULL, NULL};
-    FlHandle *handle;
-    int err, like;
-
-    if (loop == NULL)
-        return NULL;
-    if (nargs + (kw ? PyTuple_GET_SIZE(kw) : 0) != 2) {
-        PyErr_SetString(PyExc_TypeError, "add_future() takes a future and a callback");
-        return NULL;
-    }
-    bound[0] = args[0];
-    bound[1] = args[1];
-    if (kw != NULL && PyTuple_GET_SIZE(kw) == 2 &&
-        PyUnicode_Compare(PyTuple_GET_ITEM(kw, 0), st->str_callback) == 0) {
-        bound[0] = args[1];
-        bound[1] = args[0];
-    }
-    bound[2] = bound[0];
-    handle = ioloop_handle(loop, bound + 1, 2, NULL);
-    if (handle == NULL)
-        return NULL;
-    like = FlFuture_IsFutureLike(st, bound[0]);
-    if (like < 0) {
-        err = -1;
-    } else if (FlFuture_Check(st, bound[0])) {
-        FlFuture *future = (FlFuture *)bound[0];
-
-        if (future->loop == NULL)
-            future->loop = (FlLoop *)Py_NewRef(loop);
-        if (FlFuture_Done(bound[0]) && future->loop != loop)
-            err = FlLoop_DeferThreadsafe(loop, FlHandle_Run, (PyObject *)handle);
-        else
-            err = FlFuture_AddWaiter(bound[0],
-                                     future->loop == loop ? FlHandle_Run : ioloop_cross,
-                                     (PyObject *)handle);
-    } else if (like > 0) {
-        err = ioloop_on_done(st, bound[0], &ioloop_now_def, (PyObject *)handle);
-    } else {
-        int concurrent = PyObject_IsInstance(bound[0], st->ConcurrentFuture);
-
-        if (concurrent == 0)
-            PyErr_Format(PyExc_TypeError, "add_future() takes a future, got %R",
-                         bound[0]);
-        err = concurrent <= 0
-                  ? -1
-                  : ioloop_on_done(st, bound[0], &ioloop_later_def, (PyObject *)handle);
-    }
-    Py_DECREF(handle);
-    if (err < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
 /* ---- descriptors ---- */
 
 static PyObject *
 ioloop_add_handler(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"fd", "handler", "events", NULL};
-    FlLoop *loop = ioloop_loop(self);
+    FlLoop *loop = FlIOLoop_Loop(self);
     PyObject *file, *handler;
     unsigned int events;
     int fd;
@@ -481,7 +317,7 @@ static PyObject *
 ioloop_update_handler(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"fd", "events", NULL};
-    FlLoop *loop = ioloop_loop(self);
+    FlLoop *loop = FlIOLoop_Loop(self);
     PyObject *file;
     unsigned int events;
     int fd;
@@ -516,7 +352,7 @@ static PyObject *
 ioloop_remove_handler(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                       PyObject *kw)
 {
-    FlLoop *loop = ioloop_loop(self);
+    FlLoop *loop = FlIOLoop_Loop(self);
     PyObject *file = ioloop_only_argument("remove_handler", "fd", args, nargs, kw);
     PyObject *found;
     int fd;
@@ -544,7 +380,7 @@ ioloop_remove_handler(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 static PyObject *
 ioloop_handlers(PyObject *self, void *Py_UNUSED(closure))
 {
-    FlLoop *loop = ioloop_loop(self);
+    FlLoop *loop = FlIOLoop_Loop(self);
 
     return loop == NULL ? NULL : FlWatch_Handlers(loop);
 }
@@ -641,7 +477,7 @@ static PyMethodDef ioloop_methods[] = {
     {"time", ioloop_time, METH_NOARGS,
      "time($self)\n--\n\n"
      "Seconds of the wall clock."},
-    FL_FAST("add_future", ioloop_add_future,
+    FL_FAST("add_future", FlIOLoop_add_future,
             "add_future($self, future, callback)\n--\n\n"
             "Call callback(future) from the loop once it is done."),
     {"add_handler", (PyCFunction)(void (*)(void))ioloop_add_handler,

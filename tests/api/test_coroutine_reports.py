@@ -123,9 +123,7 @@ def test_cause_and_context_survive(loop, kind):
 
     async def again():
         try:
-            await gen.convert_yielded(
-                generator() if kind == "generator" else native()
-            )
+            await gen.convert_yielded(generator() if kind == "generator" else native())
         except KeyError:
             raise TypeError("third")  # noqa: B904
 

@@ -725,7 +725,8 @@ def test_a_guest_lets_exceptions_reach_the_log(caplog):
         await gen.sleep(0.01)
 
     asyncio.run(main())
-    assert "Exception in callback" in caplog.records[0].getMessage()
+    # Others may be of what the collector found meanwhile.
+    assert any("Exception in callback" in r.getMessage() for r in caplog.records)
 
 
 def test_a_guest_goes_with_its_host():

@@ -198,9 +198,7 @@ def run_on(loop, program):
     return run, ends
 
 
-@settings(
-    max_examples=250, deadline=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(PROGRAM)
 def test_the_trace_is_asyncios(program):
     theirs, their_ends = run_on(asyncio.new_event_loop(), program)
@@ -212,9 +210,7 @@ def test_the_trace_is_asyncios(program):
     assert our_ends == their_ends
 
 
-@settings(
-    max_examples=80, deadline=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(PROGRAM)
 def test_the_trace_is_asyncios_with_asyncios_task_on_our_loop(program):
     theirs, their_ends = run_on(asyncio.new_event_loop(), program)

@@ -170,8 +170,6 @@ def loop_closed_around_tasks() -> None:
 
     one.run_sync(start)
     one.close()
-    del one
-    gc.collect()
 
 
 @on_a_loop
