@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import datetime
 import inspect
 import os.path
@@ -31,6 +32,8 @@ _NO_FUNCTION = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GE
 
 #: What every template sees.
 _NAMES: dict[str, Any] = {
+    # As exec() would: C functions that import look for it in their caller's globals.
+    "__builtins__": builtins.__dict__,
     "escape": escape.xhtml_escape,
     "xhtml_escape": escape.xhtml_escape,
     "url_escape": escape.url_escape,

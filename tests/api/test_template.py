@@ -652,3 +652,12 @@ def test_attributes():
     namespace: dict[str, Any] = {}
     exec(template.compiled, namespace)
     assert callable(namespace["_tt_execute"])
+
+
+def test_c_functions_that_import_can_be_called_from_a_template():
+    import datetime
+
+    # strptime is C and imports a module of the library when it is called.
+    text = "{{ strptime('2026', '%Y').year }}"
+    generated = Template(text).generate(strptime=datetime.datetime.strptime)
+    assert generated == b"2026"
