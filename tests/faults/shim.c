@@ -51,11 +51,11 @@ due(const char *call)
 }
 
 #define REAL(call) ((__typeof__(&call))dlsym(RTLD_NEXT, #call))
-#define FAIL(call)                   \
-    int hit = due(#call);            \
-    if (hit && error != SHORT) {     \
-        errno = error;               \
-        return -1;                   \
+#define FAIL(call)               \
+    int hit = due(#call);        \
+    if (hit && error != SHORT) { \
+        errno = error;           \
+        return -1;               \
     }
 
 ssize_t
