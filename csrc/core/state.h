@@ -78,23 +78,23 @@
     FL_WEB_TYPES(X)
 
 /* X(name): field str_name, the interned string "name". One list per layer. */
-#define FL_CORE_NAMES(X)                                                            \
-    X(_pyfastloop_wrapped)                                                          \
-    X(_asyncio_future_blocking)                                                     \
-    X(_check_slow)                                                                  \
-    X(_create_by_factory)                                                           \
-    X(_on_signal)                                                                   \
-    X(_report_slow)                                                                 \
-    X(add_done_callback)                                                            \
-    X(add_reader)                                                                   \
-    X(asyncio_loop)                                                                 \
-    X(call_at)                                                                      \
-    X(call_exception_handler) X(call_soon) X(call_soon_threadsafe) X(callback)      \
-        X(cancel) X(cancelled) X(close) X(context) X(done) X(error) X(exc_info)     \
-            X(exception) X(fileno) X(future) X(get_loop) X(handle) X(is_closed)     \
-                X(loop) X(message) X(msg) X(name) X(remove_done_callback)           \
-                    X(remove_reader) X(result) X(source_traceback) X(task) X(throw) \
-                        X(time) X(value)
+#define FL_CORE_NAMES(X)                                                               \
+    X(_pyfastloop_wrapped)                                                             \
+    X(_asyncio_future_blocking)                                                        \
+    X(_check_slow)                                                                     \
+    X(_create_by_factory)                                                              \
+    X(_on_signal)                                                                      \
+    X(_report_slow)                                                                    \
+    X(add_done_callback)                                                               \
+    X(add_reader)                                                                      \
+    X(asyncio_loop)                                                                    \
+    X(call_at)                                                                         \
+    X(call_exception_handler)                                                          \
+    X(call_soon) X(call_soon_threadsafe) X(callback) X(cancel) X(cancelled) X(close)   \
+        X(context) X(done) X(error) X(exc_info) X(exception) X(fileno) X(future)       \
+            X(get_loop) X(handle) X(is_closed) X(loop) X(message) X(msg) X(name)       \
+                X(remove_done_callback) X(remove_reader) X(result) X(source_traceback) \
+                    X(task) X(throw) X(time) X(value)
 
 #define FL_NET_NAMES(X)  \
     X(buffer_updated)    \
