@@ -5,16 +5,29 @@ What a scenario makes before its first turn and after its last is not counted.
 
 from __future__ import annotations
 
-from scenarios import clients, coroutines, http, loops, streams
+from scenarios import clients, coroutines, http, loops, streams, transports
 from scenarios.base import SCENARIOS
 
-__all__ = ["SCENARIOS", "USES", "clients", "coroutines", "http", "loops", "streams"]
+__all__ = [
+    "SCENARIOS",
+    "USES",
+    "clients",
+    "coroutines",
+    "http",
+    "loops",
+    "streams",
+    "transports",
+]
 
 # Where each type of _core is made, used and dropped.
 USES = {
+    "Acceptor": "transport_echo",
+    "AccessLog": "access_log",
     "BaseIOStream": "stream_subclass",
     "ClientLink": "client_pooled",
     "CoroutineFunction": "coroutine_function",
+    "DatagramMethods": "datagrams",
+    "DatagramTransport": "datagrams",
     "Future": "future_result",
     "FutureIter": "coroutine_waits",
     "FutureMeta": "future_isinstance",
@@ -30,10 +43,15 @@ USES = {
     "Listener": "listener",
     "Loop": "loop",
     "PipeIOStream": "pipes",
+    "ReadPipeTransport": "pipe_transports",
     "RequestHandlerBase": "http_plain",
     "SSLIOStream": "tls",
+    "SockMethods": "sock_calls",
     "Task": "coroutine_waits",
     "TimerHandle": "timers",
+    "Transport": "transport_echo",
+    "TransportMethods": "transport_echo",
     "Watch": "add_handler",
     "WebSocketLink": "websocket_echo",
+    "WritePipeTransport": "pipe_transports",
 }

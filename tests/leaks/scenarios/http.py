@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pyfastloop import concurrent, httpserver, httputil, iostream, web
+from pyfastloop import concurrent, httpserver, httputil, iostream, log, web
 from pyfastloop.ioloop import IOLoop
 from scenarios.base import Once, Raised, scenario, simple
 
@@ -68,7 +69,9 @@ class Waits(web.RequestHandler):
         self.left.set_result(None)
 
 
-def served(*requests: bytes, answers: int | None = None) -> Callable[[], Any]:
+def served(
+    *requests: bytes, answers: int | None = None, **settings: Any
+) -> Callable[[], Any]:
     """A scenario: each request over a connection of its own, its answers read."""
 
     def run() -> Iterator[Once]:
@@ -76,7 +79,8 @@ def served(*requests: bytes, answers: int | None = None) -> Callable[[], Any]:
         loop = IOLoop()
         loop.make_current()
         app = web.Application(
-            [(r"/", Plain), (r"/s", Suspends), (r"/f", Fails), (r"/w", Waits)]
+            [(r"/", Plain), (r"/s", Suspends), (r"/f", Fails), (r"/w", Waits)],
+            **settings,
         )
         server = httpserver.HTTPServer(app)
         server.listen(0, "127.0.0.1")
@@ -122,6 +126,9 @@ for name, function in {
     ),
     "http_half_requests": served(b"GET / HTTP/1.1\r\nHost: a\r\n", BODY[:-3]),
     "http_client_leaves": served(b"GET /w" + HEAD),
+    "access_log": served(
+        b"GET /" + HEAD, answers=1, log_function=log.AccessLog(os.devnull)
+    ),
 }.items():
     function.__name__ = name
     scenario(function)
