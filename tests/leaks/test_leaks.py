@@ -16,8 +16,8 @@ sys.path.insert(0, str(HERE))
 from scenarios import SCENARIOS, USES  # noqa: E402
 
 # How much each figure may grow in REPEATS turns. One object or one block of the heap a
-# turn would be REPEATS blocks, or 32 bytes (malloc's least) for each. What comes and goes
-# by itself is up to 130 blocks, in 400 turns as in 1,200, and 10 KB under OpenSSL.
+# turn would be REPEATS blocks, or 32 bytes (malloc's least) for each. What comes and
+# goes by itself is up to 130 blocks, in 400 turns as in 1,200, and 10 KB under OpenSSL.
 ALLOWED = {
     "blocks": REPEATS // 2,
     "heap": 28 * REPEATS,
