@@ -20,6 +20,8 @@
 #include <stdint.h>
 
 /* X(Name): field Name_type, init function FlName_AddType(module, st). In this order. */
+/* Long lists are kept from the formatter, which moves them to and fro. */
+/* clang-format off */
 #define FL_CORE_TYPES(X) \
     X(Handle)            \
     X(TimerHandle)       \
@@ -76,8 +78,10 @@
     FL_NET_TYPES(X)  \
     FL_HTTP_TYPES(X) \
     FL_WEB_TYPES(X)
+/* clang-format on */
 
 /* X(name): field str_name, the interned string "name". One list per layer. */
+/* clang-format off */
 #define FL_CORE_NAMES(X)                                                               \
     X(_pyfastloop_wrapped)                                                             \
     X(_asyncio_future_blocking)                                                        \
@@ -219,9 +223,11 @@
     FL_NET_NAMES(X)  \
     FL_HTTP_NAMES(X) \
     FL_WEB_NAMES(X)
+/* clang-format on */
 
 /* X(field, "module", "attribute"): imported once when the module is made. The private
  * names of asyncio.tasks are the documented hooks for other task implementations. */
+/* clang-format off */
 #define FL_IMPORTS(X)                                           \
     X(get_running_loop, "asyncio", "_get_running_loop")         \
     X(set_running_loop, "asyncio", "_set_running_loop")         \
@@ -245,9 +251,11 @@
     X(AsyncioWriteTransport, "asyncio", "WriteTransport")       \
     X(AsyncioDatagramTransport, "asyncio", "DatagramTransport") \
     X(BufferedProtocol, "asyncio", "BufferedProtocol")
+/* clang-format on */
 
 /* X(name): what a Python module hands in once with _core.set_hooks(name=value): classes
  * and rules that are Python by design. */
+/* clang-format off */
 #define FL_HOOKS(X)                                                                    \
     X(current_loop)    /* ioloop: the asyncio loop of IOLoop.current() */              \
     X(Return)          /* gen.Return */                                                \
@@ -268,9 +276,11 @@
     X(tls_wrap)   /* iostream: an SSLSocket over a socket that connect() made */       \
     X(start_tls)  /* iostream: what IOStream.start_tls does */                         \
     X(io_loop_of) /* iostream: the IOLoop of an asyncio loop */
+/* clang-format on */
 
 /* X(field): something of the package's own Python modules (or one that is dear to
  * import), fetched by FlState_Lazy on first use. */
+/* clang-format off */
 #define FL_LAZY(X)           \
     X(Socket)                \
     X(SSLSocket)             \
@@ -318,6 +328,7 @@
     X(web_making)            \
     X(web_json_type)         \
     X(web_json_facts)
+/* clang-format on */
 
 /* One slot for each well-known header name; http/headers.c checks that they do. */
 #define FL_STATE_HEADER_NAMES 96

@@ -23,6 +23,8 @@
 #include "core/state.h"
 
 /* Hooks of RequestHandler. */
+/* Long lists are kept from the formatter, which moves them to and fro. */
+/* clang-format off */
 #define FL_HANDLER_HOOKS(X)                                                            \
     X(__init__)                                                                        \
     X(__new__)                                                                         \
@@ -46,6 +48,7 @@
                                                 X(_break_cycles) X(settings) X(write)  \
                                                     X(_get_argument) X(_get_arguments) \
                                                         X(_remove_control_chars_regex)
+/* clang-format on */
 
 enum {
 #define X(name) FL_HOOK_##name,
