@@ -42,4 +42,10 @@ int fl_channel_send_queue(FlChannel *ch, bool tell);
 /* Drops the queue. escapes */
 void fl_channel_drop_queue(FlChannel *ch);
 
+/* What the tables of FlChannelIO share: members of more than one of them. */
+int fl_channel_known_fileno(FlChannel *ch); /* -1 with OSError: it is gone */
+int fl_channel_socket_error(FlChannel *ch);
+int fl_channel_pipe_error(FlChannel *ch);
+ssize_t fl_channel_pipe_send(FlChannel *ch, const struct iovec *iov, int n);
+
 #endif

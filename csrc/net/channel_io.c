@@ -2,7 +2,7 @@
  *
  * Layer: net. Threads: the loop's.
  */
-#include "net/channel.h"
+#include "net/channel_internal.h"
 
 #include <errno.h>
 
@@ -22,16 +22,16 @@ socket_send(FlChannel *ch, const struct iovec *iov, int n)
     return fl_socket_sendv(ch->watch.fd, iov, n);
 }
 
-static int
-known_fileno(FlChannel *ch)
+int
+fl_channel_known_fileno(FlChannel *ch)
 {
     (void)ch;
     PyErr_SetString(PyExc_OSError, "the descriptor is closed");
     return -1;
 }
 
-static int
-socket_error(FlChannel *ch)
+int
+fl_channel_socket_error(FlChannel *ch)
 {
     return fl_socket_error(ch->watch.fd);
 }
@@ -46,8 +46,8 @@ plain_close(FlChannel *ch)
 const FlChannelIO FlChannelIO_Socket = {
     .recv = socket_recv,
     .send = socket_send,
-    .fileno = known_fileno,
-    .error = socket_error,
+    .fileno = fl_channel_known_fileno,
+    .error = fl_channel_socket_error,
     .close = plain_close,
     .sendfile = true,
 };
@@ -61,16 +61,16 @@ pipe_recv(FlChannel *ch, char *buf, size_t n)
     return got == -EBADF ? -EAGAIN : got;
 }
 
-static ssize_t
-pipe_send(FlChannel *ch, const struct iovec *iov, int n)
+ssize_t
+fl_channel_pipe_send(FlChannel *ch, const struct iovec *iov, int n)
 {
     if (n == 1)
         return fl_pipe_write(ch->watch.fd, iov->iov_base, iov->iov_len);
     return fl_pipe_writev(ch->watch.fd, iov, n);
 }
 
-static int
-pipe_error(FlChannel *ch)
+int
+fl_channel_pipe_error(FlChannel *ch)
 {
     (void)ch;
     return 0;
@@ -78,8 +78,8 @@ pipe_error(FlChannel *ch)
 
 const FlChannelIO FlChannelIO_Pipe = {
     .recv = pipe_recv,
-    .send = pipe_send,
-    .fileno = known_fileno,
-    .error = pipe_error,
+    .send = fl_channel_pipe_send,
+    .fileno = fl_channel_known_fileno,
+    .error = fl_channel_pipe_error,
     .close = plain_close,
 };

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "net/channel_internal.h"
 #include "net/listener.h"
 
 static FlTransport *
@@ -62,35 +63,6 @@ pipe_recv(FlChannel *ch, char *buf, size_t n)
     return got;
 }
 
-static ssize_t
-pipe_send(FlChannel *ch, const struct iovec *iov, int n)
-{
-    if (n == 1)
-        return fl_pipe_write(ch->watch.fd, iov->iov_base, iov->iov_len);
-    return fl_pipe_writev(ch->watch.fd, iov, n);
-}
-
-static int
-known_fileno(FlChannel *ch)
-{
-    (void)ch;
-    PyErr_SetString(PyExc_OSError, "the descriptor is closed");
-    return -1;
-}
-
-static int
-socket_error(FlChannel *ch)
-{
-    return fl_socket_error(ch->watch.fd);
-}
-
-static int
-pipe_error(FlChannel *ch)
-{
-    (void)ch;
-    return 0;
-}
-
 /* The object that owns the descriptor closes it; it would close a stranger's otherwise.
  */
 static void
@@ -117,17 +89,17 @@ any_close(FlChannel *ch)
 static const FlChannelIO socket_io = {
     .recv = socket_recv,
     .send = socket_send,
-    .fileno = known_fileno,
-    .error = socket_error,
+    .fileno = fl_channel_known_fileno,
+    .error = fl_channel_socket_error,
     .close = any_close,
     .sendfile = true,
 };
 
 static const FlChannelIO pipe_io = {
     .recv = pipe_recv,
-    .send = pipe_send,
-    .fileno = known_fileno,
-    .error = pipe_error,
+    .send = fl_channel_pipe_send,
+    .fileno = fl_channel_known_fileno,
+    .error = fl_channel_pipe_error,
     .close = any_close,
 };
 
