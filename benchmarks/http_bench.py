@@ -17,9 +17,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from benchmarks import machine, report
 from benchmarks.http_rows import DEFAULT, MIB, ROWS, Row
@@ -40,14 +42,14 @@ class Round:
 
 
 def load(pids: list[int], port: int, row: Row, seconds: int, on: set[int]) -> Round:
-    command = ["wrk", "-t1", f"-c{row.connections}", f"-d{seconds}s", "-s", str(LUA)]
+    wrk = ["wrk", "-t1", f"-c{row.connections}", f"-d{seconds}s", "-s", str(LUA)]
     for name, value in row.headers.items():
-        command += ["-H", f"{name}: {value}"]
-    command += [f"http://127.0.0.1:{port}{row.path}", "--"]
-    command += [str(row.depth), row.method, str(row.body)]
+        wrk += ["-H", f"{name}: {value}"]
+    wrk += [f"http://127.0.0.1:{port}{row.path}", "--"]
+    wrk += [str(row.depth), row.method, str(row.body)]
     before = machine.cpu_seconds(pids)
     done = subprocess.run(
-        command,
+        wrk,
         check=True,
         capture_output=True,
         text=True,
@@ -125,17 +127,30 @@ def print_row(row: Row, results: dict[str, list[Round]], servers: list[Server]) 
     print(report.table(head, lines), flush=True)
 
 
-def main(arguments: list[str]) -> int:
-    known = {r.name: r.what for r in ROWS.values()}
-    known |= {name: what for name, (what, _) in SPECIAL.items()}
+# Rows that run by themselves: what they are, and the function that does it.
+Special = Mapping[str, tuple[str, Callable[[list[Server], int, Path], Any]]]
+
+
+def command(
+    name: str,
+    doc: str | None,
+    arguments: list[str],
+    rows: Mapping[str, Row],
+    default: list[str],
+    contestants: Mapping[str, Server],
+    special: Special,
+) -> int:
+    """The command line of a family of rows, and its run."""
+    known = {r.name: r.what for r in rows.values()}
+    known |= {row: what for row, (what, _) in special.items()}
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks http",
-        description=__doc__,
+        prog=f"python -m benchmarks {name}",
+        description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="rows:\n" + "\n".join(f"  {r.name:<11}{r.what}" for r in ROWS.values()),
+        epilog="rows:\n" + "\n".join(f"  {n:<11}{what}" for n, what in known.items()),
     )
     parser.add_argument(
-        "--rows", default=",".join(DEFAULT), help="comma-separated, or all"
+        "--rows", default=",".join(default), help="comma-separated, or all"
     )
     parser.add_argument(
         "--servers", default="", help="comma-separated; default: all here"
@@ -145,8 +160,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", type=Path, help="write every round into this file")
     options = parser.parse_args(arguments)
     names = list(known) if options.rows == "all" else options.rows.split(",")
-    wanted = options.servers.split(",") if options.servers else list(SERVERS)
-    for given, there in ((names, known), (wanted, SERVERS)):
+    wanted = options.servers.split(",") if options.servers else list(contestants)
+    for given, there in ((names, known), (wanted, contestants)):
         unknown = [n for n in given if n not in there]
         if unknown:
             parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(there)}")
@@ -154,26 +169,31 @@ def main(arguments: list[str]) -> int:
         parser.error("wrk is not installed (Debian: apt-get install wrk)")
 
     servers = []
-    for name in wanted:
-        gone = SERVERS[name].missing()
+    for wanted_name in wanted:
+        gone = contestants[wanted_name].missing()
         if gone is None:
-            servers.append(SERVERS[name])
+            servers.append(contestants[wanted_name])
         else:
-            print(f"{name} does not take part: {gone} is not installed")
+            print(f"{wanted_name} does not take part: {gone} is not installed")
     print(f"{machine.describe()}\n{options.rounds} rounds of {options.seconds} s")
     everything: dict[str, object] = {}
     with tempfile.TemporaryDirectory(prefix="pyfastloop-bench-") as directory:
         work = Path(directory)
         work.chmod(0o755)  # nginx's worker is another user
         (work / "1m.bin").write_bytes(MIB)
-        for name in names:
-            if name in SPECIAL:
-                everything[name] = SPECIAL[name][1](servers, options.rounds, work)
+        for row_name in names:
+            if row_name in special:
+                run = special[row_name][1]
+                everything[row_name] = run(servers, options.rounds, work)
                 continue
-            row = ROWS[name]
+            row = rows[row_name]
             results = run_row(row, servers, options.rounds, options.seconds, work)
             print_row(row, results, servers)
-            everything[name] = {n: [vars(r) for r in v] for n, v in results.items()}
+            everything[row_name] = {n: [vars(r) for r in v] for n, v in results.items()}
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1) + "\n")
     return 0
+
+
+def main(arguments: list[str]) -> int:
+    return command("http", __doc__, arguments, ROWS, DEFAULT, SERVERS, SPECIAL)

@@ -444,6 +444,9 @@ def multipart_boundary(content_type: str, /) -> bytes | None: ...
 def multipart_parts(
     boundary: bytes, data: bytes, max_parts: int, max_head: int, /
 ) -> list[tuple[str, str | None, str, bytes]]: ...
+def split_signed_value(
+    text: bytes, /
+) -> tuple[int, int, bytes, bytes, bytes, bytes] | None: ...
 
 # ---- web: what every RequestHandler request runs through ----
 

@@ -11,6 +11,7 @@
 #include "proto/multipart.h"
 #include "proto/params.h"
 #include "proto/query.h"
+#include "proto/signed_value.h"
 #include "proto/uri.h"
 
 /* A name or value, decoded to latin-1 text or to bytes. New reference. */
@@ -389,6 +390,45 @@ core_multipart_parts(PyObject *module, PyObject *args)
     return list;
 }
 
+static PyObject *
+bytes_of(fl_span s)
+{
+    return PyBytes_FromStringAndSize(s.p, (Py_ssize_t)s.n);
+}
+
+static PyObject *
+core_split_signed_value(PyObject *Py_UNUSED(module), PyObject *text)
+{
+    fl_signed_value value;
+    PyObject *tuple;
+
+    if (!PyBytes_Check(text)) {
+        PyErr_Format(PyExc_TypeError, "split_signed_value(text: bytes), got %.100s",
+                     Py_TYPE(text)->tp_name);
+        return NULL;
+    }
+    if (!fl_signed_value_split(
+            fl_span_make(PyBytes_AS_STRING(text), (size_t)PyBytes_GET_SIZE(text)),
+            &value))
+        Py_RETURN_NONE;
+    tuple = PyTuple_New(6);
+    if (tuple == NULL)
+        return NULL;
+    PyTuple_SET_ITEM(tuple, 0, PyLong_FromLongLong(value.key_version));
+    PyTuple_SET_ITEM(tuple, 1, PyLong_FromLongLong(value.timestamp));
+    PyTuple_SET_ITEM(tuple, 2, bytes_of(value.name));
+    PyTuple_SET_ITEM(tuple, 3, bytes_of(value.value));
+    PyTuple_SET_ITEM(tuple, 4, bytes_of(value.signature));
+    PyTuple_SET_ITEM(tuple, 5, bytes_of(value.covered));
+    for (Py_ssize_t i = 0; i < 6; i++) {
+        if (PyTuple_GET_ITEM(tuple, i) == NULL) {
+            Py_DECREF(tuple);
+            return NULL;
+        }
+    }
+    return tuple;
+}
+
 static PyMethodDef http_functions[] = {
     {"parse_query", core_parse_query, METH_VARARGS, NULL},
     {"parse_cookie", core_parse_cookie, METH_O,
@@ -396,6 +436,9 @@ static PyMethodDef http_functions[] = {
     {"split_params", core_split_params, METH_O, NULL},
     {"multipart_boundary", core_multipart_boundary, METH_O, NULL},
     {"multipart_parts", core_multipart_parts, METH_VARARGS, NULL},
+    {"split_signed_value", core_split_signed_value, METH_O,
+     PyDoc_STR("The parts of a signed value of version 2 as (key version, time, name,\n"
+               "base64 value, signature, what was signed); None: it is none.")},
     {NULL, NULL, 0, NULL},
 };
 
