@@ -48,7 +48,7 @@ class Server:
     command: Callable[[int, Path, Row], list[str]]
 
 
-def _modules(*names: str) -> Callable[[], str | None]:
+def modules(*names: str) -> Callable[[], str | None]:
     def missing() -> str | None:
         gone = [n for n in names if importlib.util.find_spec(n) is None]
         return ", ".join(gone) or None
@@ -56,7 +56,7 @@ def _modules(*names: str) -> Callable[[], str | None]:
     return missing
 
 
-def _program(name: str) -> Callable[[], str | None]:
+def program(name: str) -> Callable[[], str | None]:
     return lambda: None if shutil.which(name) else name
 
 
@@ -68,21 +68,21 @@ def _module(name: str, *more: str) -> Callable[[int, Path, Row], list[str]]:
     return command
 
 
-def compiled(work: Path, source: str) -> Path:
+def compiled(work: Path, source: str, name: str = "", *libraries: str) -> Path:
     """A C program of benchmarks/, compiled once into the work folder."""
-    program = work / Path(source).stem
-    if not program.exists():
+    path = work / (name or Path(source).stem)
+    if not path.exists():
         flags = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Wshadow"]
         file = ROOT / "benchmarks" / source
-        subprocess.run(["gcc", *flags, "-o", program, file], check=True)
-    return program
+        subprocess.run(["gcc", *flags, "-o", path, file, *libraries], check=True)
+    return path
 
 
 def _floor(port: int, work: Path, row: Row) -> list[str]:
-    program = compiled(work, "floor/floor.c")
+    binary = compiled(work, "floor/floor.c")
     close = row.headers.get("Connection") == "close"
     answer = work / f"{row.name}.answer"
-    return [str(program), str(port), str(answer), *["close"] * close]
+    return [str(binary), str(port), str(answer), *["close"] * close]
 
 
 def _nginx(port: int, work: Path, row: Row) -> list[str]:
@@ -115,21 +115,21 @@ def _granian(interface: str) -> Callable[[int, Path, Row], list[str]]:
 SERVERS = {
     server.name: server
     for server in [
-        Server("floor", _program("gcc"), _floor),
-        Server("nginx", _program("nginx"), _nginx),
+        Server("floor", program("gcc"), _floor),
+        Server("nginx", program("nginx"), _nginx),
         Server(
             "pyfastloop",
-            _modules("pyfastloop"),
+            modules("pyfastloop"),
             _module("tornado_api", "pyfastloop"),
         ),
-        Server("tornado", _modules("tornado"), _module("tornado_api", "tornado")),
-        Server("aiohttp", _modules("aiohttp", "uvloop"), _module("aiohttp_app")),
-        Server("uvicorn", _modules("uvicorn", "uvloop", "httptools"), _uvicorn),
-        Server("granian-asgi", _modules("granian"), _granian("asgi")),
-        Server("granian-rsgi", _modules("granian"), _granian("rsgi")),
-        Server("granian-wsgi", _modules("granian"), _granian("wsgi")),
-        Server("socketify", _modules("socketify"), _module("socketify_app")),
-        Server("bjoern", _modules("bjoern"), _module("wsgi_app", "bjoern")),
-        Server("fastwsgi", _modules("fastwsgi"), _module("wsgi_app", "fastwsgi")),
+        Server("tornado", modules("tornado"), _module("tornado_api", "tornado")),
+        Server("aiohttp", modules("aiohttp", "uvloop"), _module("aiohttp_app")),
+        Server("uvicorn", modules("uvicorn", "uvloop", "httptools"), _uvicorn),
+        Server("granian-asgi", modules("granian"), _granian("asgi")),
+        Server("granian-rsgi", modules("granian"), _granian("rsgi")),
+        Server("granian-wsgi", modules("granian"), _granian("wsgi")),
+        Server("socketify", modules("socketify"), _module("socketify_app")),
+        Server("bjoern", modules("bjoern"), _module("wsgi_app", "bjoern")),
+        Server("fastwsgi", modules("fastwsgi"), _module("wsgi_app", "fastwsgi")),
     ]
 }
