@@ -2,12 +2,12 @@
 
 Generator rows run the same program on pyfastloop, Tornado, and Tornado over uvloop;
 await rows on plain asyncio and uvloop too. pyfastloop-own is pyfastloop with its own
-Task, pyfastloop with asyncio's.
+Task, pyfastloop with asyncio's. The rows parked-* are bytes of memory.
 """
 
 from __future__ import annotations
 
-from benchmarks import micro
+from benchmarks import coroutine_memory, micro
 
 CONTESTANTS = {
     "pyfastloop": "pyfastloop",
@@ -20,4 +20,6 @@ CONTESTANTS = {
 
 
 def main(arguments: list[str]) -> int:
-    return micro.run_rows("coroutine_rows", CONTESTANTS, arguments, __doc__)
+    return micro.run_rows(
+        "coroutine_rows", CONTESTANTS, arguments, __doc__, coroutine_memory
+    )

@@ -23,9 +23,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks import machine, report
+
+
+class Others(Protocol):
+    """Rows of another unit, measured in a way of their own."""
+
+    KINDS: dict[str, Any]
+
+    def rows(self, names: list[str], wanted: list[str], rounds: int) -> dict[str, Any]:
+        """Measure and print; the figures of every round."""
+
 
 Outcome = int | tuple[int, float] | None
 Row = Callable[[str, int], Outcome]
@@ -57,7 +67,11 @@ def child(arguments: list[str]) -> None:
 
 
 def run_rows(
-    module: str, contestants: dict[str, str], arguments: list[str], doc: str | None
+    module: str,
+    contestants: dict[str, str],
+    arguments: list[str],
+    doc: str | None,
+    others: Others | None = None,
 ) -> int:
     """The command line of one family of rows.
 
@@ -66,20 +80,22 @@ def run_rows(
     """
     rows: dict[str, tuple[str, Row, list[str]]]
     rows = importlib.import_module(f"benchmarks.{module}").ROWS
+    kinds = others.KINDS if others else {}
+    texts = {name: row[0] for name, row in [*rows.items(), *kinds.items()]}
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks {module.removesuffix('_rows')}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="rows:\n" + "\n".join(f"  {n:<14} {r[0]}" for n, r in rows.items()),
+        epilog="rows:\n" + "\n".join(f"  {n:<16} {t}" for n, t in texts.items()),
     )
-    parser.add_argument("--rows", default=",".join(rows), help="names; default: all")
+    parser.add_argument("--rows", default=",".join(texts), help="names; default: all")
     parser.add_argument("--contestants", default=",".join(contestants), help="names")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3, help="of each run, CPU")
     parser.add_argument("--json", type=Path, help="write every round into this file")
     options = parser.parse_args(arguments)
     names, wanted = options.rows.split(","), options.contestants.split(",")
-    for given, known in ((names, rows), (wanted, contestants)):
+    for given, known in ((names, texts), (wanted, contestants)):
         unknown = [n for n in given if n not in known]
         if unknown:
             parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
@@ -94,10 +110,13 @@ def run_rows(
         f"{machine.describe()}\n{options.rounds} rounds of {options.seconds:g} s of CPU"
     )
     everything: dict[str, dict[str, list[float]]] = {}
-    for name in names:
+    for name in [name for name in names if name in rows]:
         takes_part = [c for c in here if c in rows[name][2]]
         everything[name] = one_row(module, name, takes_part, options)
         show(name, rows[name][0], everything[name], here[0])
+    if others is not None:
+        of_them = [name for name in names if name in kinds]
+        everything.update(others.rows(of_them, here, options.rounds))
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1) + "\n")
     return 0

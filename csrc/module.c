@@ -46,6 +46,8 @@ static PyMethodDef module_methods[] = {
      METH_VARARGS | METH_KEYWORDS, "Take classes and rules that Python defines."},
     {"multi", FlGen_MultiFunction, METH_VARARGS,
      "The future of all futures of a list."},
+    {"parked_tasks", FlTask_ParkedFunction, METH_NOARGS,
+     "The Tasks that wait, or wait to start, in all loops."},
     {"start_task", FlTask_StartFunction, METH_O,
      "Run a coroutine in a Task of the current loop; its first step now."},
     {NULL, NULL, 0, NULL},

@@ -32,11 +32,35 @@ FlAsyncio_SwapTask(FlState *st, PyObject *loop, PyObject *task, PyObject **previ
     return 0;
 }
 
-int
-FlAsyncio_RegisterTask(FlState *st, PyObject *task)
+/* pyfastloop._all_tasks.join(): 0 or -1. */
+static int
+join_tasks(FlState *st)
 {
-    PyObject *res = PyObject_CallOneArg(st->register_task, task);
+    PyObject *module = PyImport_ImportModule("pyfastloop._all_tasks"), *res;
+    int yes;
 
+    res = module == NULL ? NULL : PyObject_CallMethod(module, "join", NULL);
+    yes = res == NULL ? -1 : PyObject_IsTrue(res);
+    Py_XDECREF(module);
+    Py_XDECREF(res);
+    if (yes < 0)
+        return -1;
+    st->tasks_asked = true;
+    st->tasks_joined = yes;
+    return 0;
+}
+
+int
+FlAsyncio_KnowTask(FlState *st, FlTask *task)
+{
+    PyObject *res;
+
+    if (!st->tasks_asked && join_tasks(st) < 0)
+        return -1;
+    task->registered = true;
+    if (st->tasks_joined)
+        return 0;
+    res = PyObject_CallOneArg(st->register_task, (PyObject *)task);
     Py_XDECREF(res);
     return res == NULL ? -1 : 0;
 }

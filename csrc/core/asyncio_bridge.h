@@ -7,14 +7,16 @@
 #ifndef FL_CORE_ASYNCIO_BRIDGE_H
 #define FL_CORE_ASYNCIO_BRIDGE_H
 
-#include "core/state.h"
+#include "core/task.h"
 
 /* Makes task (NULL: none) the current one of loop; *previous gets what was, a new
  * reference or NULL. 0 or -1. */
 int FlAsyncio_SwapTask(FlState *st, PyObject *loop, PyObject *task,
                        PyObject **previous);
 
-/* Lets asyncio.all_tasks() see task. 0 or -1. */
-int FlAsyncio_RegisterTask(FlState *st, PyObject *task);
+/* Lets asyncio.all_tasks() see task while it is parked: once for all of them where
+ * pyfastloop._all_tasks could join our lists to asyncio's, else one by one. 0 or -1.
+ * escapes */
+int FlAsyncio_KnowTask(FlState *st, FlTask *task);
 
 #endif

@@ -4,19 +4,16 @@
  *        \-----cancel---------------------> cancelled
  *
  * The step out of pending hands every callback to the ring, in the order they were
- * added, and never calls one. `exception` and `result` are set by then and do not
- * change again.
+ * added, and never calls one. `value` is set by then and does not change again, except
+ * that the CancelledError which ended it is given out once.
  *
  * Layer: core. Threads: the loop's own.
  */
 #include "core/future.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/future_parts.h"
-#include "core/handle.h"
-#include "core/stack.h"
 
 /* ---- the loop of a future ---- */
 
@@ -86,7 +83,7 @@ FlFuture_NewDone(FlState *st, PyObject *value)
     if (self == NULL)
         return NULL;
     self->state = FL_FUTURE_FINISHED;
-    self->result = Py_NewRef(value);
+    self->value = Py_NewRef(value);
     return (PyObject *)self;
 }
 
@@ -126,185 +123,6 @@ FlFuture_IsFutureLike(FlState *st, PyObject *obj)
     return found;
 }
 
-/* ---- waiters ---- */
-
-static void
-waiter_clear(FlWaiter *w)
-{
-    FlWaiter old = *w;
-
-    *w = (FlWaiter){0};
-    Py_XDECREF(old.obj);
-    Py_XDECREF(old.context);
-}
-
-int
-FlFuture_PushWaiter(FlFuture *self, FlWaiter waiter)
-{
-    if (self->first.obj == NULL && self->more_len == 0) {
-        self->first = waiter;
-    } else {
-        if (self->more_len == self->more_cap) {
-            uint32_t cap = self->more_cap ? self->more_cap * 2 : 4;
-            FlWaiter *more = realloc(self->more, cap * sizeof *more);
-
-            if (more == NULL) {
-                PyErr_NoMemory();
-                return -1;
-            }
-            self->more = more;
-            self->more_cap = cap;
-        }
-        self->more[self->more_len++] = waiter;
-    }
-    Py_INCREF(waiter.obj);
-    Py_XINCREF(waiter.context);
-    return 0;
-}
-
-/* Hands one callback to the ring of the future's loop. */
-static int
-future_schedule(FlFuture *self, FlWaiter *w)
-{
-    PyObject *arg = (PyObject *)self, *res;
-    FlLoop *loop = self->loop;
-
-    if (w->run != NULL)
-        return FlLoop_Defer(loop, w->run, w->obj);
-    if (loop->host == NULL)
-        return FlLoop_CallSoon(loop, w->obj, &arg, 1, w->context);
-    /* The host does not ask the stack contexts about an exception: they go along. */
-    PyObject *callback = FlStack_WrapIn(self->st, w->obj, w->context);
-    PyObject *args[] = {NULL, loop->host, callback, arg, w->context};
-    PyObject *names = PyTuple_Pack(1, self->st->str_context);
-
-    res = callback == NULL || names == NULL
-              ? NULL
-              : PyObject_VectorcallMethod(self->st->str_call_soon, args + 1,
-                                          3 | PY_VECTORCALL_ARGUMENTS_OFFSET, names);
-    Py_XDECREF(callback);
-    Py_XDECREF(names);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
-}
-
-/* The future left pending: its callbacks go to the ring. 0, or -1 with the first error;
- * the others were handed on nevertheless. */
-static int
-future_hand_on(FlFuture *self)
-{
-    FlWaiter first = self->first, *more = self->more;
-    uint32_t n = self->more_len;
-    PyObject *exc = NULL;
-
-    if (first.obj == NULL && n == 0)
-        return 0;
-    self->first = (FlWaiter){0};
-    self->more = NULL;
-    self->more_len = self->more_cap = 0;
-    if (FlFuture_ResolveLoop(self) < 0) {
-        exc = PyErr_GetRaisedException();
-    } else {
-        if (first.obj != NULL && future_schedule(self, &first) < 0)
-            exc = PyErr_GetRaisedException();
-        for (uint32_t i = 0; i < n; i++) {
-            if (future_schedule(self, &more[i]) == 0)
-                continue;
-            if (exc == NULL)
-                exc = PyErr_GetRaisedException();
-            else
-                PyErr_Clear();
-        }
-    }
-    waiter_clear(&first);
-    for (uint32_t i = 0; i < n; i++)
-        waiter_clear(&more[i]);
-    free(more);
-    if (exc == NULL)
-        return 0;
-    PyErr_SetRaisedException(exc);
-    return -1;
-}
-
-int
-FlFuture_ScheduleCallback(FlFuture *self, PyObject *callback, PyObject *context)
-{
-    FlWaiter w = {.obj = callback, .context = context};
-
-    return future_schedule(self, &w);
-}
-
-long
-FlFuture_RemoveCallback(FlFuture *self, PyObject *fn)
-{
-    FlWaiter first = self->first, *more = self->more;
-    uint32_t n = self->more_len;
-    long removed = 0;
-    int err = 0;
-
-    self->first = (FlWaiter){0};
-    self->more = NULL;
-    self->more_len = self->more_cap = 0;
-    for (int64_t i = -1; i < (int64_t)n; i++) {
-        FlWaiter *w = i < 0 ? &first : &more[i];
-        int equal = 0;
-
-        if (w->obj == NULL)
-            continue;
-        if (w->run == NULL && err == 0)
-            equal = PyObject_RichCompareBool(w->obj, fn, Py_EQ);
-        if (equal < 0)
-            err = -1;
-        if (equal > 0)
-            removed++;
-        else if (self->state != FL_FUTURE_PENDING)
-            err = future_schedule(self, w) < 0 ? -1 : err;
-        else if (FlFuture_PushWaiter(self, *w) < 0)
-            err = -1;
-        waiter_clear(w);
-    }
-    free(more);
-    return err < 0 ? -1 : removed;
-}
-
-int
-FlFuture_AddWaiter(PyObject *obj, fl_run_fn run, PyObject *arg)
-{
-    FlFuture *self = (FlFuture *)obj;
-
-    if (FlFuture_ResolveLoop(self) < 0)
-        return -1;
-    if (FlFuture_Done(obj))
-        return FlLoop_Defer(self->loop, run, arg);
-    return FlFuture_PushWaiter(self, (FlWaiter){.run = run, .obj = arg});
-}
-
-int
-FlFuture_RemoveWaiter(PyObject *obj, fl_run_fn run, PyObject *arg)
-{
-    FlFuture *self = (FlFuture *)obj;
-    uint32_t kept = 0;
-    int removed = 0;
-
-    if (self->first.run == run && self->first.obj == arg) {
-        waiter_clear(&self->first);
-        removed++;
-    }
-    for (uint32_t i = 0; i < self->more_len; i++) {
-        FlWaiter w = self->more[i];
-
-        if (w.run == run && w.obj == arg) {
-            self->more[i] = (FlWaiter){0};
-            waiter_clear(&w);
-            removed++;
-        } else {
-            self->more[kept++] = w;
-        }
-    }
-    self->more_len = kept;
-    return removed;
-}
-
 /* ---- the ways to be done ---- */
 
 static int
@@ -324,9 +142,9 @@ FlFuture_SetResult(PyObject *obj, PyObject *value)
 
     if (future_must_be_pending(self) < 0)
         return -1;
-    self->result = Py_NewRef(value);
+    self->value = Py_NewRef(value);
     self->state = FL_FUTURE_FINISHED;
-    return future_hand_on(self);
+    return FlFuture_HandOn(self);
 }
 
 int
@@ -384,11 +202,11 @@ FlFuture_SetException(PyObject *obj, PyObject *exc)
         Py_DECREF(exc);
         return -1;
     }
-    self->exception = exc;
-    self->traceback = PyException_GetTraceback(exc);
+    self->value = exc;
     self->state = FL_FUTURE_FINISHED;
-    self->log_traceback = true;
-    return future_hand_on(self);
+    self->failed = self->log_traceback = true;
+    Py_XSETREF(self->note, PyException_GetTraceback(exc));
+    return FlFuture_HandOn(self);
 }
 
 int
@@ -418,7 +236,7 @@ FlFuture_SetCurrentException(PyObject *obj)
     }
     exc = PyErr_GetRaisedException();
     if (PyErr_GivenExceptionMatches(exc, self->st->CancelledError)) {
-        Py_XSETREF(self->cancelled_error, exc);
+        Py_XSETREF(self->value, exc);
         return FlFuture_CancelSelf(self, NULL) < 0 ? -1 : 0;
     }
     err = FlFuture_SetException(obj, exc);
@@ -451,8 +269,8 @@ FlFuture_CancelSelf(FlFuture *self, PyObject *msg)
     if (self->state != FL_FUTURE_PENDING)
         return 0;
     self->state = FL_FUTURE_CANCELLED;
-    Py_XSETREF(self->cancel_message, Py_XNewRef(msg));
-    return future_hand_on(self) < 0 ? -1 : 1;
+    Py_XSETREF(self->note, Py_XNewRef(msg));
+    return FlFuture_HandOn(self) < 0 ? -1 : 1;
 }
 
 /* ---- the ways to ask ---- */
@@ -460,15 +278,15 @@ FlFuture_CancelSelf(FlFuture *self, PyObject *msg)
 PyObject *
 FlFuture_MakeCancelledError(FlFuture *self)
 {
-    PyObject *exc = self->cancelled_error;
+    PyObject *exc = self->value;
 
     if (exc != NULL) {
-        self->cancelled_error = NULL;
+        self->value = NULL;
         return exc;
     }
-    if (self->cancel_message == NULL || self->cancel_message == Py_None)
+    if (self->note == NULL || self->note == Py_None)
         return PyObject_CallNoArgs(self->st->CancelledError);
-    return PyObject_CallOneArg(self->st->CancelledError, self->cancel_message);
+    return PyObject_CallOneArg(self->st->CancelledError, self->note);
 }
 
 PyObject *
@@ -482,16 +300,16 @@ FlFuture_Result(PyObject *obj)
         return NULL;
     }
     self->log_traceback = false;
-    if (self->result != NULL)
-        return Py_NewRef(self->result);
     if (self->state == FL_FUTURE_CANCELLED) {
         exc = FlFuture_MakeCancelledError(self);
         if (exc == NULL)
             return NULL;
+    } else if (!self->failed) {
+        return Py_XNewRef(self->value);
     } else {
-        exc = Py_NewRef(self->exception);
+        exc = Py_NewRef(self->value);
         /* Raised again and again it would grow a frame each time. */
-        PyException_SetTraceback(exc, self->traceback ? self->traceback : Py_None);
+        PyException_SetTraceback(exc, self->note ? self->note : Py_None);
     }
     PyErr_SetRaisedException(exc);
     return NULL;
@@ -503,7 +321,7 @@ FlFuture_Exception(PyObject *obj)
     FlFuture *self = (FlFuture *)obj;
 
     self->log_traceback = false;
-    return self->exception;
+    return self->failed ? self->value : NULL;
 }
 
 /* ---- the collector ---- */
@@ -515,40 +333,20 @@ FlFuture_Traverse(PyObject *obj, visitproc visit, void *arg)
 
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->loop);
-    Py_VISIT(self->result);
-    Py_VISIT(self->exception);
-    Py_VISIT(self->traceback);
-    Py_VISIT(self->cancel_message);
-    Py_VISIT(self->cancelled_error);
-    Py_VISIT(self->first.obj);
-    Py_VISIT(self->first.context);
-    for (uint32_t i = 0; i < self->more_len; i++) {
-        Py_VISIT(self->more[i].obj);
-        Py_VISIT(self->more[i].context);
-    }
+    Py_VISIT(self->value);
+    Py_VISIT(self->note);
     Py_VISIT(self->source_traceback);
     Py_VISIT(self->dict);
-    return 0;
+    return FlFuture_VisitWaiters(self, visit, arg);
 }
 
 void
 FlFuture_Reset(FlFuture *self)
 {
-    FlWaiter *more = self->more;
-    uint32_t n = self->more_len;
-
-    self->more = NULL;
-    self->more_len = self->more_cap = 0;
-    waiter_clear(&self->first);
-    for (uint32_t i = 0; i < n; i++)
-        waiter_clear(&more[i]);
-    free(more);
+    FlFuture_DropWaiters(self);
     Py_CLEAR(self->loop);
-    Py_CLEAR(self->result);
-    Py_CLEAR(self->exception);
-    Py_CLEAR(self->traceback);
-    Py_CLEAR(self->cancel_message);
-    Py_CLEAR(self->cancelled_error);
+    Py_CLEAR(self->value);
+    Py_CLEAR(self->note);
     Py_CLEAR(self->source_traceback);
 }
 
@@ -565,10 +363,10 @@ FlFuture_Clear(PyObject *obj)
 void
 FlFuture_Report(FlFuture *self, const char *msg, PyObject *key)
 {
-    PyObject *res;
+    PyObject *exception = self->failed ? self->value : NULL, *res;
 
     if (self->loop != NULL) {
-        if (FlLoop_TellExceptionHandler(self->loop, msg, self->exception, key,
+        if (FlLoop_TellExceptionHandler(self->loop, msg, exception, key,
                                         (PyObject *)self) < 0)
             PyErr_WriteUnraisable((PyObject *)self);
         return;
@@ -576,7 +374,7 @@ FlFuture_Report(FlFuture *self, const char *msg, PyObject *key)
     PyObject *args = Py_BuildValue("(ssO)", "%s: %r", msg, self);
     PyObject *error = PyObject_GetAttr(self->st->asyncio_log, self->st->str_error);
     PyObject *kwargs =
-        Py_BuildValue("{sO}", "exc_info", self->exception ? self->exception : Py_None);
+        Py_BuildValue("{sO}", "exc_info", exception ? exception : Py_None);
     res = args && error && kwargs ? PyObject_Call(error, args, kwargs) : NULL;
     if (res == NULL)
         PyErr_WriteUnraisable((PyObject *)self);

@@ -20,25 +20,31 @@ typedef struct FlWaiter {
     PyObject *context; /* owned; of a Python callable */
 } FlWaiter;
 
+/* The waiters after the first. */
+typedef struct FlMoreWaiters {
+    uint32_t n;
+    uint32_t cap;
+    FlWaiter at[];
+} FlMoreWaiters;
+
 typedef struct FlFuture {
     PyObject_HEAD
-    FlState *st;               /* borrowed */
-    FlLoop *loop;              /* owned; NULL until resolved */
-    PyObject *result;          /* owned; set when finished without an exception */
-    PyObject *exception;       /* owned */
-    PyObject *traceback;       /* owned; the exception's, as it was set */
-    PyObject *cancel_message;  /* owned */
-    PyObject *cancelled_error; /* owned; what made it cancelled, given out once */
-    FlWaiter first;            /* most futures have one waiter */
-    FlWaiter *more;            /* owned array of the others */
-    uint32_t more_len;
-    uint32_t more_cap;
-    uint8_t state;              /* enum FlFutureState */
-    bool blocking;              /* _asyncio_future_blocking */
-    bool log_traceback;         /* nobody has asked for the exception yet */
+    FlState *st;     /* borrowed */
+    FlLoop *loop;    /* owned; NULL until resolved */
+    PyObject *value; /* owned; finished: the result, or the exception where `failed`;
+                          * cancelled: what made it so, given out once, or NULL */
+    PyObject *note;  /* owned; failed: the traceback as it was set; pending and
+                          * cancelled: the message of cancel(). May be NULL */
+    FlWaiter first;  /* most futures have one waiter */
+    FlMoreWaiters *more;        /* owned; NULL: none */
     PyObject *source_traceback; /* owned; debug mode */
     PyObject *dict;             /* owned */
     PyObject *weakrefs;
+    uint8_t state;      /* enum FlFutureState */
+    bool failed;        /* finished, with an exception */
+    bool blocking;      /* _asyncio_future_blocking */
+    bool log_traceback; /* nobody has asked for the exception yet */
+    uint32_t cancels;   /* a Task's: cancel() calls not taken back by uncancel() */
 } FlFuture;
 
 /* A pending future; loop NULL: resolved lazily. New reference. */

@@ -19,6 +19,15 @@ int FlFuture_ResolveLoop(FlFuture *self); /* escapes */
 /* Adds to a pending future; takes references. 0 or -1. */
 int FlFuture_PushWaiter(FlFuture *self, FlWaiter waiter);
 
+/* The future left pending: its callbacks go to the ring. 0, or -1 with the first error;
+ * the others were handed on nevertheless. */
+int FlFuture_HandOn(FlFuture *self);
+
+/* Forgets all waiters. escapes */
+void FlFuture_DropWaiters(FlFuture *self);
+
+int FlFuture_VisitWaiters(FlFuture *self, visitproc visit, void *arg);
+
 /* Cancels the future itself, also a task's: 1, 0 when it was done, -1. */
 int FlFuture_CancelSelf(FlFuture *self, PyObject *msg);
 

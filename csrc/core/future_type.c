@@ -64,7 +64,7 @@ future_init(PyObject *obj, PyObject *args, PyObject *kwargs)
         return -1;
     FlFuture_Reset(self);
     self->state = FL_FUTURE_PENDING;
-    self->log_traceback = self->blocking = false;
+    self->log_traceback = self->blocking = self->failed = false;
     FlFuture_Setup(self, st, found);
     Py_XDECREF(found);
     return 0;
@@ -261,11 +261,11 @@ FlFuture_StateText(FlFuture *self)
         return PyUnicode_FromString("pending");
     if (self->state == FL_FUTURE_CANCELLED)
         return PyUnicode_FromString("cancelled");
-    what = Py_XNewRef(self->exception ? self->exception : self->result);
+    what = Py_XNewRef(self->value);
     if (what == NULL)
         return PyUnicode_FromString("finished");
-    text = PyUnicode_FromFormat("finished %s=%R",
-                                self->exception ? "exception" : "result", what);
+    text = PyUnicode_FromFormat("finished %s=%R", self->failed ? "exception" : "result",
+                                what);
     Py_DECREF(what);
     return text;
 }
@@ -346,6 +346,51 @@ future_get_loop_attr(PyObject *self, void *Py_UNUSED(closure))
     return future_get_loop(self, NULL);
 }
 
+/* What _result, _exception and _cancel_message say: value where it is there. */
+static PyObject *
+future_or_none(PyObject *value, bool there)
+{
+    return Py_NewRef(there && value != NULL ? value : Py_None);
+}
+
+static PyObject *
+future_get_result(PyObject *obj, void *Py_UNUSED(closure))
+{
+    FlFuture *self = (FlFuture *)obj;
+
+    return future_or_none(self->value,
+                          self->state == FL_FUTURE_FINISHED && !self->failed);
+}
+
+static PyObject *
+future_get_exception(PyObject *obj, void *Py_UNUSED(closure))
+{
+    return future_or_none(((FlFuture *)obj)->value, ((FlFuture *)obj)->failed);
+}
+
+static PyObject *
+future_get_cancel_message(PyObject *obj, void *Py_UNUSED(closure))
+{
+    return future_or_none(((FlFuture *)obj)->note, !((FlFuture *)obj)->failed);
+}
+
+/* A future that failed keeps its traceback there, and never needs a message again. */
+static int
+future_set_cancel_message(PyObject *obj, PyObject *value, void *Py_UNUSED(closure))
+{
+    FlFuture *self = (FlFuture *)obj;
+
+    if (!self->failed)
+        Py_XSETREF(self->note, Py_XNewRef(value));
+    return 0;
+}
+
+static int64_t
+future_more(const FlFuture *self)
+{
+    return self->more != NULL ? self->more->n : 0;
+}
+
 /* [(callback, context), ...] of the Python callbacks, or None. */
 static PyObject *
 future_get_callbacks(PyObject *obj, void *Py_UNUSED(closure))
@@ -353,8 +398,8 @@ future_get_callbacks(PyObject *obj, void *Py_UNUSED(closure))
     FlFuture *self = (FlFuture *)obj;
     PyObject *list = PyList_New(0);
 
-    for (int64_t i = -1; list != NULL && i < (int64_t)self->more_len; i++) {
-        FlWaiter *w = i < 0 ? &self->first : &self->more[i];
+    for (int64_t i = -1; list != NULL && i < future_more(self); i++) {
+        FlWaiter *w = i < 0 ? &self->first : &self->more->at[i];
         PyObject *pair;
 
         if (w->obj == NULL || w->run != NULL)
@@ -400,9 +445,6 @@ static PyMethodDef future_methods[] = {
 static PyMemberDef future_members[] = {
     {"__dictoffset__", T_PYSSIZET, offsetof(FlFuture, dict), READONLY, NULL},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(FlFuture, weakrefs), READONLY, NULL},
-    {"_result", T_OBJECT, offsetof(FlFuture, result), READONLY, NULL},
-    {"_exception", T_OBJECT, offsetof(FlFuture, exception), READONLY, NULL},
-    {"_cancel_message", T_OBJECT, offsetof(FlFuture, cancel_message), 0, NULL},
     {"_source_traceback", T_OBJECT, offsetof(FlFuture, source_traceback), READONLY,
      NULL},
     {NULL, 0, 0, 0, NULL},
@@ -414,6 +456,10 @@ static PyGetSetDef future_getset[] = {
     {"_asyncio_future_blocking", future_get_blocking, future_set_blocking, NULL, NULL},
     {"_log_traceback", future_get_log_traceback, future_set_log_traceback, NULL, NULL},
     {"_state", future_get_state, NULL, NULL, NULL},
+    {"_result", future_get_result, NULL, NULL, NULL},
+    {"_exception", future_get_exception, NULL, NULL, NULL},
+    {"_cancel_message", future_get_cancel_message, future_set_cancel_message, NULL,
+     NULL},
     {"_loop", future_get_loop_attr, NULL, NULL, NULL},
     {"_callbacks", future_get_callbacks, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},

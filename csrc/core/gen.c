@@ -12,15 +12,13 @@
 #include "core/stack.h"
 #include "core/task_parts.h"
 
-static int gen_ring_step(FlLoop *loop, PyObject *obj);
-
 /* What was waited for belongs to another loop: the step crosses over to its own. */
 static int
 gen_cross_step(FlLoop *Py_UNUSED(loop), PyObject *obj)
 {
     FlLoop *own = ((FlTask *)obj)->future.loop;
 
-    if (own == NULL || FlLoop_DeferThreadsafe(own, gen_ring_step, obj) == 0)
+    if (own == NULL || FlLoop_DeferThreadsafe(own, FlGen_RingStep, obj) == 0)
         return 0;
     if (!own->closed)
         return -1;
@@ -199,13 +197,13 @@ gen_wait(FlTask *self, PyObject *future, PyObject **value)
     if (FlFuture_ResolveLoop(&self->future) < 0)
         return 0;
     if (future == st->moment) {
-        err = FlLoop_Defer(self->future.loop, gen_ring_step, (PyObject *)self);
+        err = FlLoop_Defer(self->future.loop, FlGen_RingStep, (PyObject *)self);
     } else if (FlFuture_Check(st, future)) {
         if (((FlFuture *)future)->loop == NULL)
             ((FlFuture *)future)->loop = (FlLoop *)Py_NewRef(self->future.loop);
         err = FlFuture_AddWaiter(future,
                                  ((FlFuture *)future)->loop == self->future.loop
-                                     ? gen_ring_step
+                                     ? FlGen_RingStep
                                      : gen_cross_step,
                                  (PyObject *)self);
         if (err == 0)
@@ -278,8 +276,8 @@ gen_step(FlTask *self, PyObject *value)
     return err;
 }
 
-static int
-gen_ring_step(FlLoop *Py_UNUSED(loop), PyObject *obj)
+int
+FlGen_RingStep(FlLoop *Py_UNUSED(loop), PyObject *obj)
 {
     FlTask *self = (FlTask *)obj;
     PyObject *waiting = self->waiting, *value;
@@ -289,7 +287,7 @@ gen_ring_step(FlLoop *Py_UNUSED(loop), PyObject *obj)
         return 0;
     /* A future that calls back from inside add_done_callback. */
     if (self->stepping)
-        return FlLoop_Defer(self->future.loop, gen_ring_step, obj);
+        return FlLoop_Defer(self->future.loop, FlGen_RingStep, obj);
     Py_INCREF(self);
     self->waiting = NULL;
     value =
@@ -311,7 +309,6 @@ FlGen_New(FlState *st, PyObject *generator, PyObject *context)
     self->coro = Py_NewRef(generator);
     self->context = Py_NewRef(context);
     self->contexts = FlStack_Get(st);
-    self->step = gen_ring_step;
     self->is_gen = true;
     return (PyObject *)self;
 }

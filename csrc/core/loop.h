@@ -83,10 +83,12 @@ struct FlLoop {
     bool sleeping;      /* under the lock: a producer must ring the wake-up */
     uint64_t last_poll; /* when epoll was asked last */
     unsigned ticks_unpolled;
-    uint64_t last_release; /* when the GIL was free last */
-    char *buffer;          /* owned; NULL while checked out */
-    struct FlTask *parked; /* owned: suspended coroutines survive the collector */
-    PyObject *host;        /* owned; the foreign loop of a guest, else NULL */
+    uint64_t last_release;       /* when the GIL was free last */
+    char *buffer;                /* owned; NULL while checked out */
+    struct FlTask *parked;       /* owned: suspended coroutines survive the collector */
+    struct FlLoop *parking_next; /* borrowed; in FlState.parking, once one was parked */
+    struct FlLoop **parking_prev; /* NULL: not in it */
+    PyObject *host;               /* owned; the foreign loop of a guest, else NULL */
     PyObject *host_handle; /* owned; the host's pending call of the pump, or NULL */
     PyObject *host_timer;  /* owned; the host's TimerHandle, or NULL */
     uint64_t host_timer_at;

@@ -239,7 +239,6 @@
     X(InvalidStateError, "asyncio", "InvalidStateError")        \
     X(current_task, "asyncio", "current_task")                  \
     X(register_task, "asyncio.tasks", "_register_task")         \
-    X(unregister_task, "asyncio.tasks", "_unregister_task")     \
     X(iscoroutine, "asyncio", "iscoroutine")                    \
     X(iscoroutinefunction, "inspect", "iscoroutinefunction")    \
     X(ConcurrentFuture, "concurrent.futures", "Future")         \
@@ -362,6 +361,9 @@ typedef struct FlState {
     const void *http_target;  /* borrowed: web's FlHTTP1Target, NULL without web */
     PyObject *header_names[FL_STATE_HEADER_NAMES]; /* owned; NULL until first used */
     uint32_t header_hashes[FL_STATE_HEADER_NAMES]; /* with header_names */
+    FlLoop *parking;   /* borrowed list: loops where coroutines wait, or waited */
+    bool tasks_asked;  /* whether asyncio.all_tasks() can look into it ... */
+    bool tasks_joined; /* ... and it does */
     struct FlListener *resting; /* borrowed list: listeners without descriptors */
     PyObject *swap_task; /* owned; asyncio.tasks._swap_current_task, 3.12 and later */
     PyObject *current_tasks; /* owned; asyncio.tasks._current_tasks, where it is NULL */

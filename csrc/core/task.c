@@ -2,11 +2,8 @@
  *
  *     step: enter context, become current -> send or throw -> leave
  *       ended:   the future of the task is done, the coroutine let go
- *       yielded: wait for that future; its end puts the next step on the ring
- *
- * A coroutine that waits is held by its loop (`parked`) as well as by the future it
- * waits for: one that nobody else refers to survives the collector until the loop is
- * closed.
+ *       yielded: wait for that future (task_wait.c); its end puts the next step on the
+ *                ring
  *
  * Layer: core. Threads: the loop's own.
  */
@@ -15,45 +12,6 @@
 #include "core/asyncio_bridge.h"
 #include "core/future_parts.h"
 #include "core/task_parts.h"
-
-static int task_ring_step(FlLoop *loop, PyObject *task);
-
-/* ---- parking ---- */
-
-void
-FlTask_Park(FlTask *self)
-{
-    FlLoop *loop = self->future.loop;
-
-    if (self->parked_prev != NULL)
-        return;
-    Py_INCREF(self);
-    self->parked_next = loop->parked;
-    self->parked_prev = &loop->parked;
-    if (loop->parked != NULL)
-        loop->parked->parked_prev = &self->parked_next;
-    loop->parked = self;
-}
-
-void
-FlTask_Unpark(FlTask *self)
-{
-    if (self->parked_prev == NULL)
-        return;
-    *self->parked_prev = self->parked_next;
-    if (self->parked_next != NULL)
-        self->parked_next->parked_prev = self->parked_prev;
-    self->parked_next = NULL;
-    self->parked_prev = NULL;
-    Py_DECREF(self);
-}
-
-void
-FlTask_ReleaseParked(FlLoop *loop)
-{
-    while (loop->parked != NULL)
-        FlTask_Unpark(loop->parked);
-}
 
 /* ---- being current ---- */
 
@@ -99,8 +57,8 @@ task_let_go(FlTask *self)
 {
     PyObject *waiting = self->waiting;
 
-    Py_XSETREF(self->ended, self->coro);
-    self->coro = self->waiting = NULL;
+    self->ended = true;
+    self->waiting = NULL;
     Py_XDECREF(waiting);
 }
 
@@ -116,7 +74,7 @@ task_end(FlTask *self, PyObject *value)
     task_let_go(self);
     if (value != NULL && self->must_cancel) {
         self->must_cancel = false;
-        err = FlFuture_CancelSelf(&self->future, self->future.cancel_message);
+        err = FlFuture_CancelSelf(&self->future, self->future.note);
     } else if (value != NULL) {
         err = FlFuture_SetResultUnlessDone(obj, value);
     } else {
@@ -140,156 +98,6 @@ task_end(FlTask *self, PyObject *value)
     }
     FlTask_Unpark(self);
     return err < 0 ? -1 : 0;
-}
-
-/* ---- waiting ---- */
-
-/* The next step throws the current exception; 0 or -1. */
-static int
-task_throw_next(FlTask *self)
-{
-    Py_XSETREF(self->throw_next, PyErr_GetRaisedException());
-    return FlLoop_Defer(self->future.loop, task_ring_step, (PyObject *)self);
-}
-
-/* cancel() came while the coroutine ran: the future it waits for is cancelled instead.
- */
-static int
-task_pass_cancel(FlTask *self)
-{
-    int yes = FlTask_CancelWaiting(self, self->future.cancel_message);
-
-    if (yes > 0)
-        self->must_cancel = false;
-    return yes < 0 ? -1 : 0;
-}
-
-static int
-task_wait_own(FlTask *self, FlFuture *future)
-{
-    FlLoop *loop = self->future.loop;
-
-    if (!future->blocking) {
-        PyErr_Format(PyExc_RuntimeError,
-                     "yield was used instead of yield from in task %R with %R", self,
-                     future);
-        return -1;
-    }
-    future->blocking = false;
-    if (future == &self->future) {
-        PyErr_Format(PyExc_RuntimeError, "Task cannot await on itself: %R", self);
-        return -1;
-    }
-    if (future->loop == NULL)
-        future->loop = (FlLoop *)Py_NewRef(loop);
-    if (future->loop != loop) {
-        PyErr_Format(PyExc_RuntimeError,
-                     "Task %R got Future %R attached to a different loop", self,
-                     future);
-        return -1;
-    }
-    if (FlFuture_AddWaiter((PyObject *)future, task_ring_step, (PyObject *)self) < 0)
-        return -1;
-    Py_XSETREF(self->waiting, Py_NewRef((PyObject *)future));
-    return 0;
-}
-
-/* A future of asyncio or of anyone else calls this, with itself. */
-static PyObject *
-task_wake(PyObject *obj, PyObject *Py_UNUSED(future))
-{
-    FlTask *self = (FlTask *)obj;
-
-    if (self->future.loop == NULL)
-        Py_RETURN_NONE;
-    if (self->step(self->future.loop, obj) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef task_wake_def = {"task_wake", task_wake, METH_O, NULL};
-
-int
-FlTask_WaitForeign(FlTask *self, PyObject *future)
-{
-    PyObject *wake = PyCFunction_New(&task_wake_def, (PyObject *)self), *res;
-
-    if (wake == NULL)
-        return -1;
-    res =
-        PyObject_CallMethodOneArg(future, self->future.st->str_add_done_callback, wake);
-    Py_DECREF(wake);
-    Py_XDECREF(res);
-    if (res == NULL)
-        return -1;
-    Py_XSETREF(self->waiting, Py_NewRef(future));
-    return 0;
-}
-
-static int
-task_wait_foreign(FlTask *self, PyObject *future)
-{
-    FlState *st = self->future.st;
-    PyObject *flag = PyObject_GetAttr(future, st->str__asyncio_future_blocking);
-    PyObject *loop;
-    int blocking = flag == NULL ? -1 : PyObject_IsTrue(flag);
-
-    Py_XDECREF(flag);
-    if (blocking < 0)
-        return -1;
-    loop = PyObject_CallMethodNoArgs(future, st->str_get_loop);
-    if (loop == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError))
-            return -1;
-        PyErr_Clear();
-    } else {
-        bool same = loop == FlLoop_Face(self->future.loop);
-
-        Py_DECREF(loop);
-        if (!same) {
-            PyErr_Format(PyExc_RuntimeError,
-                         "Task %R got Future %R attached to a different loop", self,
-                         future);
-            return -1;
-        }
-    }
-    if (!blocking) {
-        PyErr_Format(PyExc_RuntimeError,
-                     "yield was used instead of yield from in task %R with %R", self,
-                     future);
-        return -1;
-    }
-    if (PyObject_SetAttr(future, st->str__asyncio_future_blocking, Py_False) < 0)
-        return -1;
-    return FlTask_WaitForeign(self, future);
-}
-
-/* The coroutine yielded something: the task waits for it. 0 or -1. */
-static int
-task_wait(FlTask *self, PyObject *yielded)
-{
-    FlState *st = self->future.st;
-    int like, err;
-
-    FlTask_Park(self);
-    if (!self->registered) {
-        self->registered = true;
-        if (FlAsyncio_RegisterTask(st, (PyObject *)self) < 0)
-            return task_throw_next(self);
-    }
-    if (yielded == Py_None)
-        return FlLoop_Defer(self->future.loop, task_ring_step, (PyObject *)self);
-    if (FlFuture_Check(st, yielded)) {
-        err = task_wait_own(self, (FlFuture *)yielded);
-    } else {
-        like = FlFuture_IsFutureLike(st, yielded);
-        if (like == 0)
-            PyErr_Format(PyExc_RuntimeError, "Task got bad yield: %R", yielded);
-        err = like > 0 ? task_wait_foreign(self, yielded) : -1;
-    }
-    if (err == 0 && self->must_cancel)
-        err = task_pass_cancel(self);
-    return err < 0 ? task_throw_next(self) : 0;
 }
 
 /* ---- stepping ---- */
@@ -332,7 +140,7 @@ task_drive(FlTask *self)
     else
         how = PyIter_Send(coro, Py_None, &result);
     Py_DECREF(coro);
-    err = how == PYGEN_NEXT ? task_wait(self, result) : task_end(self, result);
+    err = how == PYGEN_NEXT ? FlTask_Wait(self, result) : task_end(self, result);
     self->stepping = false;
     Py_XDECREF(result);
     return err;
@@ -383,8 +191,8 @@ task_prefer_cancelled(FlTask *self, PyObject *future)
     return 0;
 }
 
-static int
-task_ring_step(FlLoop *Py_UNUSED(loop), PyObject *obj)
+int
+FlTask_RingStep(FlLoop *Py_UNUSED(loop), PyObject *obj)
 {
     FlTask *self = (FlTask *)obj;
     PyObject *waiting = self->waiting;
@@ -394,7 +202,7 @@ task_ring_step(FlLoop *Py_UNUSED(loop), PyObject *obj)
         return 0;
     /* A future that calls back from inside add_done_callback. */
     if (self->stepping)
-        return FlLoop_Defer(self->future.loop, task_ring_step, obj);
+        return FlLoop_Defer(self->future.loop, FlTask_RingStep, obj);
     Py_INCREF(self);
     self->waiting = NULL;
     if (self->coro != NULL && self->must_cancel && waiting != NULL)
@@ -421,7 +229,6 @@ FlTask_NewBare(FlState *st, FlLoop *loop, PyObject *context)
     self->context = context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
     self->number = ++st->task_count;
     self->log_destroy_pending = true;
-    self->step = task_ring_step;
     if (self->context == NULL)
         Py_CLEAR(self);
     return (PyObject *)self;
@@ -456,11 +263,10 @@ FlTask_Schedule(FlTask *self)
 {
     if (FlFuture_ResolveLoop(&self->future) < 0)
         return -1;
-    self->registered = true;
-    if (FlAsyncio_RegisterTask(self->future.st, (PyObject *)self) < 0)
+    if (FlAsyncio_KnowTask(self->future.st, self) < 0)
         return -1;
     FlTask_Park(self);
-    if (FlLoop_Defer(self->future.loop, task_ring_step, (PyObject *)self) == 0)
+    if (FlLoop_Defer(self->future.loop, FlTask_RingStep, (PyObject *)self) == 0)
         return 0;
     FlTask_Unpark(self);
     return -1;
@@ -503,18 +309,14 @@ FlTask_Adopt(PyObject *obj, PyObject *awaitable)
     if (FlFuture_Check(st, awaitable)) {
         if (FlFuture_Done(awaitable))
             return task_end_as(self, awaitable);
-        if (FlFuture_AddWaiter(awaitable, task_ring_step, obj) < 0)
+        if (FlFuture_AddWaiter(awaitable, FlTask_RingStep, obj) < 0)
             return -1;
         Py_XSETREF(self->waiting, Py_NewRef(awaitable));
     } else if (FlTask_WaitForeign(self, awaitable) < 0) {
         return -1;
     }
     FlTask_Park(self);
-    if (!self->registered) {
-        self->registered = true;
-        return FlAsyncio_RegisterTask(st, obj);
-    }
-    return 0;
+    return self->registered ? 0 : FlAsyncio_KnowTask(st, self);
 }
 
 int
@@ -539,35 +341,6 @@ FlTask_Finish(PyObject *obj, PyObject *value)
 /* ---- cancelling ---- */
 
 int
-FlTask_CancelWaiting(FlTask *self, PyObject *msg)
-{
-    FlState *st = self->future.st;
-    PyObject *waiting = self->waiting, *res;
-    int yes;
-
-    if (waiting == NULL)
-        return 0;
-    Py_INCREF(waiting);
-    if (FlFuture_CheckExact(st, waiting)) {
-        yes = FlFuture_Cancel(waiting, msg);
-    } else {
-        PyObject *args[] = {NULL, waiting, msg ? msg : Py_None};
-        PyObject *names = PyTuple_Pack(1, st->str_msg);
-
-        res =
-            names == NULL
-                ? NULL
-                : PyObject_VectorcallMethod(st->str_cancel, args + 1,
-                                            1 | PY_VECTORCALL_ARGUMENTS_OFFSET, names);
-        Py_XDECREF(names);
-        yes = res == NULL ? -1 : PyObject_IsTrue(res);
-        Py_XDECREF(res);
-    }
-    Py_DECREF(waiting);
-    return yes;
-}
-
-int
 FlTask_Cancel(PyObject *obj, PyObject *msg)
 {
     FlTask *self = (FlTask *)obj;
@@ -576,11 +349,11 @@ FlTask_Cancel(PyObject *obj, PyObject *msg)
     if (FlFuture_Done(obj))
         return 0;
     self->future.log_traceback = false;
-    self->cancels++;
+    self->future.cancels++;
     yes = FlTask_CancelWaiting(self, msg);
     if (yes != 0)
         return yes;
     self->must_cancel = true;
-    Py_XSETREF(self->future.cancel_message, Py_XNewRef(msg));
+    Py_XSETREF(self->future.note, Py_XNewRef(msg));
     return 1;
 }

@@ -14,25 +14,28 @@
 
 typedef struct FlTask {
     FlFuture future;
-    PyObject *coro;     /* owned; NULL once it ended */
-    PyObject *ended;    /* owned; the coroutine once it ended, for get_coro() */
-    PyObject *context;  /* owned */
-    PyObject *waiting;  /* owned; the future it waits for, or NULL */
-    PyObject *name;     /* owned; NULL: made when asked for */
-    uint64_t number;    /* for the default name */
-    uint32_t cancels;   /* cancel() calls not taken back by uncancel() */
-    fl_run_fn step;     /* what the ring calls: a step of the coroutine or generator */
-    PyObject *contexts; /* owned; of stack_context, open when it was made */
-    PyObject *runner;   /* owned; gen.Runner, once a yield point was yielded */
-    PyObject *throw_next; /* owned; what the next step throws, or NULL */
-    bool must_cancel;     /* CancelledError at the next step */
-    bool registered;      /* asyncio.all_tasks knows it */
-    bool log_destroy_pending;
-    bool stepping;
-    bool entered;                /* FlTask_Enter without FlTask_Leave */
-    bool is_gen;                 /* a GenFuture: steps a generator */
+    PyObject *coro;    /* owned; of a Task that `ended` it is kept for get_coro() */
+    PyObject *context; /* owned */
+    PyObject *waiting; /* owned; the future it waits for, or NULL */
+    union {
+        PyObject *name; /* owned; a Task's; NULL: made when asked for */
+        PyObject
+            *contexts; /* owned; a GenFuture's: of stack_context, open at its start */
+    };
+    union {
+        PyObject *throw_next; /* owned; a Task's: what the next step throws, or NULL */
+        PyObject *runner; /* owned; a GenFuture's gen.Runner, once it yielded a point */
+    };
     struct FlTask *parked_next;  /* in the loop's list; see FlTask_ReleaseParked */
     struct FlTask **parked_prev; /* NULL: not in it */
+    uint64_t number : 56;        /* for the default name */
+    bool must_cancel : 1;        /* CancelledError at the next step */
+    bool registered : 1;         /* FlAsyncio_KnowTask was asked */
+    bool log_destroy_pending : 1;
+    bool stepping : 1;
+    bool entered : 1; /* FlTask_Enter without FlTask_Leave */
+    bool is_gen : 1;  /* a GenFuture: steps a generator */
+    bool ended : 1;   /* its coroutine did */
 } FlTask;
 
 /* Starts coro (a coroutine, or anything with send and throw) in loop: THE FIRST STEP
@@ -97,5 +100,8 @@ PyObject *FlGen_Awaitable(FlState *st, PyObject *value);
 
 /* The loop is closed: it lets go of the coroutines that wait in it. escapes */
 void FlTask_ReleaseParked(FlLoop *loop);
+
+/* _core.parked_tasks(): the Tasks of all loops that wait or wait to start. */
+PyObject *FlTask_ParkedFunction(PyObject *module, PyObject *ignored);
 
 #endif

@@ -12,7 +12,14 @@
 void FlTask_Park(FlTask *self);
 void FlTask_Unpark(FlTask *self);
 
-/* Waits for a future that is not ours; self->step comes when it is done. 0 or -1. */
+/* What the ring calls: a step of the coroutine, or of the generator. escapes */
+int FlTask_RingStep(FlLoop *loop, PyObject *task);
+int FlGen_RingStep(FlLoop *loop, PyObject *future);
+
+/* The coroutine yielded something: the task waits for it. 0 or -1. */
+int FlTask_Wait(FlTask *self, PyObject *yielded); /* escapes */
+
+/* Waits for a future that is not ours; the next step comes when it is done. 0 or -1. */
 int FlTask_WaitForeign(FlTask *self, PyObject *future); /* escapes */
 
 /* Throws exc (stolen) into a coroutine or generator; results as of PyIter_Send. escapes

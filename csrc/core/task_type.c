@@ -54,7 +54,7 @@ task_init(PyObject *obj, PyObject *args, PyObject *kwargs)
         Py_SETREF(self->context, Py_NewRef(context));
     self->coro = Py_NewRef(coro);
     if (eager && self->future.loop->running)
-        return self->step(self->future.loop, obj);
+        return FlTask_RingStep(self->future.loop, obj);
     return FlTask_Schedule(self);
 }
 
@@ -74,7 +74,7 @@ task_cancel(PyObject *self, PyObject *args, PyObject *kwargs)
 static PyObject *
 task_cancelling(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyLong_FromUnsignedLong(((FlTask *)self)->cancels);
+    return PyLong_FromUnsignedLong(((FlFuture *)self)->cancels);
 }
 
 static PyObject *
@@ -82,16 +82,15 @@ task_uncancel(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     FlTask *self = (FlTask *)obj;
 
-    if (self->cancels > 0 && --self->cancels == 0)
+    if (self->future.cancels > 0 && --self->future.cancels == 0)
         self->must_cancel = false;
-    return PyLong_FromUnsignedLong(self->cancels);
+    return PyLong_FromUnsignedLong(self->future.cancels);
 }
 
 static PyObject *
 task_get_coro(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    FlTask *task = (FlTask *)self;
-    PyObject *coro = task->coro != NULL ? task->coro : task->ended;
+    PyObject *coro = ((FlTask *)self)->coro;
 
     return Py_NewRef(coro ? coro : Py_None);
 }
@@ -193,13 +192,13 @@ task_repr(PyObject *obj)
     if (nested != 0)
         return nested < 0 ? NULL : PyUnicode_FromString("<Task ...>");
     name = task_get_name(obj, NULL);
-    coro = Py_NewRef(self->coro ? self->coro : Py_None);
+    coro = Py_NewRef(self->coro && !self->ended ? self->coro : Py_None);
     waiting = Py_XNewRef(self->waiting);
-    end = self->future.exception ? self->future.exception : self->future.result;
+    end = self->future.state == FL_FUTURE_FINISHED ? self->future.value : NULL;
     Py_XINCREF(end);
     if (end != NULL)
-        what = PyUnicode_FromFormat(
-            "%s=%R", self->future.exception ? "exception" : "result", end);
+        what = PyUnicode_FromFormat("%s=%R",
+                                    self->future.failed ? "exception" : "result", end);
     else if (waiting != NULL)
         what = PyUnicode_FromFormat("coro=%S wait_for=%R", coro, waiting);
     else
@@ -239,6 +238,23 @@ task_set_must_cancel(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+task_get_log_destroy(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((FlTask *)self)->log_destroy_pending);
+}
+
+static int
+task_set_log_destroy(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    int flag = value == NULL ? 0 : PyObject_IsTrue(value);
+
+    if (flag < 0)
+        return -1;
+    ((FlTask *)self)->log_destroy_pending = flag;
+    return 0;
+}
+
+static PyObject *
 task_get_waiting(PyObject *self, void *Py_UNUSED(closure))
 {
     PyObject *waiting = ((FlTask *)self)->waiting;
@@ -260,13 +276,10 @@ FlTask_Traverse(PyObject *obj, visitproc visit, void *arg)
     FlTask *self = (FlTask *)obj;
 
     Py_VISIT(self->coro);
-    Py_VISIT(self->ended);
     Py_VISIT(self->context);
     Py_VISIT(self->waiting);
-    Py_VISIT(self->contexts);
-    Py_VISIT(self->runner);
-    Py_VISIT(self->throw_next);
-    Py_VISIT(self->name);
+    Py_VISIT(self->name);       /* or contexts */
+    Py_VISIT(self->throw_next); /* or runner */
     return FlFuture_Traverse(obj, visit, arg);
 }
 
@@ -276,13 +289,10 @@ FlTask_Clear(PyObject *obj)
     FlTask *self = (FlTask *)obj;
 
     Py_CLEAR(self->coro);
-    Py_CLEAR(self->ended);
     Py_CLEAR(self->context);
     Py_CLEAR(self->waiting);
-    Py_CLEAR(self->contexts);
-    Py_CLEAR(self->runner);
-    Py_CLEAR(self->throw_next);
-    Py_CLEAR(self->name);
+    Py_CLEAR(self->name);       /* or contexts */
+    Py_CLEAR(self->throw_next); /* or runner */
     return FlFuture_Clear(obj);
 }
 
@@ -293,7 +303,7 @@ task_finalize(PyObject *obj)
     PyObject *exc;
 
     if (self->future.state == FL_FUTURE_PENDING && self->log_destroy_pending &&
-        (self->coro != NULL || self->waiting != NULL)) {
+        ((self->coro != NULL && !self->ended) || self->waiting != NULL)) {
         self->log_destroy_pending = false;
         exc = PyErr_GetRaisedException();
         FlFuture_Report(&self->future, "Task was destroyed but it is pending!",
@@ -322,13 +332,9 @@ static PyMethodDef task_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyMemberDef task_members[] = {
-    {"_log_destroy_pending", T_BOOL, offsetof(FlTask, log_destroy_pending), 0, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
 static PyGetSetDef task_getset[] = {
     {"__class__", task_get_class, NULL, NULL, NULL},
+    {"_log_destroy_pending", task_get_log_destroy, task_set_log_destroy, NULL, NULL},
     {"_must_cancel", task_get_must_cancel, task_set_must_cancel, NULL, NULL},
     {"_fut_waiter", task_get_waiting, NULL, NULL, NULL},
     {"_coro", task_get_coro_attr, NULL, NULL, NULL},
@@ -346,7 +352,6 @@ static PyType_Slot task_slots[] = {
     {Py_tp_clear, FlTask_Clear},
     {Py_tp_repr, task_repr},
     {Py_tp_methods, task_methods},
-    {Py_tp_members, task_members},
     {Py_tp_getset, task_getset},
     {0, NULL},
 };
