@@ -1,0 +1,343 @@
+/* handler_finish.c -- finish(): completes the head, sends one block, tells log and hooks.
+ *
+ *   chunk -> ETag, 304, Content-Length -> cookies -> the connection -> log -> on_finish
+ *
+ * Where nothing in between was replaced, head and body go to the connection directly;
+ * else by flush() and the connection's own methods.
+ *
+ * Layer: web. Threads: none; owned by one loop.
+ */
+#include "web/handler_parts.h"
+
+#include "base/format.h"
+#include "core/future.h"
+
+/* GET 1, HEAD 2, another 0, -1. */
+static int
+safe_method(FlRequestHandler *self)
+{
+    FlHTTPServerRequest *request = FlHandler_Request(self);
+    PyObject *method;
+    int kind = 0;
+
+    if (request != NULL && request->method == NULL && request->block != NULL) {
+        kind = request->block->head.method;
+        return kind == FL_METHOD_GET ? 1 : kind == FL_METHOD_HEAD ? 2 : 0;
+    }
+    method = FlHandler_RequestAttribute(self, "method");
+    if (method == NULL)
+        return -1;
+    if (PyUnicode_Check(method)) {
+        if (PyUnicode_CompareWithASCIIString(method, "GET") == 0)
+            kind = 1;
+        else if (PyUnicode_CompareWithASCIIString(method, "HEAD") == 0)
+            kind = 2;
+    }
+    Py_DECREF(method);
+    return kind;
+}
+
+/* The bits of complete_head that a hook may have replaced are called by name. */
+static int
+not_modified(FlRequestHandler *self)
+{
+    FlState *st = self->st;
+    PyObject *answer;
+    int is;
+
+    if (ORIGINAL(self, set_etag_header)) {
+        if (FlHandler_SetEtag(self) < 0)
+            return -1;
+    } else if (FlHandler_Call(self, st->str_set_etag_header) < 0) {
+        return -1;
+    }
+    if (ORIGINAL(self, check_etag_header))
+        return FlHandler_CheckEtag(self);
+    answer = PyObject_CallMethodNoArgs((PyObject *)self, st->str_check_etag_header);
+    if (answer == NULL)
+        return -1;
+    is = PyObject_IsTrue(answer);
+    Py_DECREF(answer);
+    return is;
+}
+
+static int
+finish_without_body(FlRequestHandler *self)
+{
+    static const uint8_t gone[] = {FL_H_CONTENT_ENCODING, FL_H_CONTENT_LANGUAGE,
+                                   FL_H_CONTENT_TYPE};
+
+    Py_ssize_t size = FlHandler_BodySize(self);
+
+    if (size > 0)
+        PyErr_Format(PyExc_RuntimeError, "Cannot send body with status code HTTP%d",
+                     self->status);
+    if (size != 0)
+        return -1;
+    if (!ORIGINAL(self, _clear_representation_headers) ||
+        !ORIGINAL(self, clear_header) || !FlHandler_HasMap(self))
+        return FlHandler_Call(self, self->st->str__clear_representation_headers);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(gone); i++)
+        FlHTTPHeaders_Remove(FlHandler_Map(self), fl_header_name(gone[i]));
+    return 0;
+}
+
+/* What only a whole answer can know: ETag, 304, Content-Length. */
+static int
+complete_head(FlRequestHandler *self)
+{
+    PyObject *length;
+    Py_ssize_t size;
+    int kind, is, err;
+
+    if (!FlHandler_HasMap(self) || !ORIGINAL(self, _should_not_send_content))
+        return FlHandler_Call(self, self->st->str__complete_head_by_name);
+    if (self->status == 200) {
+        kind = safe_method(self);
+        if (kind < 0)
+            return -1;
+        if (kind > 0 && FlHTTPHeaders_FindId(FlHandler_Map(self), FL_H_ETAG) < 0) {
+            is = not_modified(self);
+            if (is < 0)
+                return -1;
+            if (is) {
+                PyObject *done;
+
+                Py_CLEAR(self->buffer);
+                Py_CLEAR(self->chunk);
+                done = PyObject_CallMethod((PyObject *)self, "set_status", "i", 304);
+                if (done == NULL)
+                    return -1;
+                Py_DECREF(done);
+            }
+        }
+    }
+    if (!FlHandler_HasMap(self))
+        return 0;
+    if (self->status == 204 || self->status == 304 ||
+        (self->status >= 100 && self->status < 200))
+        return finish_without_body(self);
+    if (FlHTTPHeaders_FindId(FlHandler_Map(self), FL_H_CONTENT_LENGTH) >= 0)
+        return 0;
+    size = FlHandler_BodySize(self);
+    if (size < 0)
+        return -1;
+    if (!FlHandler_HasMap(self)) /* replaced by an odd chunk's len() */
+        return FlHandler_Call(self, self->st->str__complete_head_by_name);
+    {
+        char digits[FL_FMT_U64_MAX];
+
+        length = PyUnicode_FromStringAndSize(
+            digits, (Py_ssize_t)fl_fmt_u64(digits, (uint64_t)size));
+    }
+    err = length == NULL
+              ? -1
+              : FlHTTPHeaders_SetId(FlHandler_Map(self), FL_H_CONTENT_LENGTH, length);
+    Py_XDECREF(length);
+    return err;
+}
+
+/* The connection when the answer can go to it as one block; borrowed, or NULL. */
+static FlHTTP1Connection *
+direct_connection(FlRequestHandler *self)
+{
+    FlHTTPServerRequest *request = FlHandler_Request(self);
+    FlState *st = self->st;
+    FlHTTP1Connection *conn;
+
+    if (self->headers_written || !FlHandler_HasMap(self) || self->reason == NULL ||
+        request == NULL || request->connection == NULL ||
+        !Py_IS_TYPE(request->connection, st->HTTP1Connection_type))
+        return NULL;
+    if (self->transforms != NULL && self->transforms != Py_None &&
+        (!PyList_CheckExact(self->transforms) || PyList_GET_SIZE(self->transforms) > 0))
+        return NULL;
+    if (!ORIGINAL(self, flush) || !ORIGINAL(self, _send_head) ||
+        !FlHandler_ChunksAreBytes(self))
+        return NULL;
+    conn = (FlHTTP1Connection *)request->connection;
+    if (conn->dict != NULL && PyDict_GET_SIZE(conn->dict) > 0)
+        return NULL;
+    return FlWeb_ConnectionOriginal(st) ? conn : NULL;
+}
+
+static int
+send_direct(FlRequestHandler *self, FlHTTP1Connection *conn)
+{
+    PyObject *const *chunks;
+    PyObject *chunk = Py_XNewRef(self->chunk), *buffer = Py_XNewRef(self->buffer);
+    Py_ssize_t count;
+    int err;
+
+    chunks = FlHandler_Chunks(self, &count);
+    if (conn->head_request)
+        count = 0;
+    Py_CLEAR(conn->close_callback);
+    Py_INCREF(conn);
+    err = FlHTTP1_Respond(conn, self->status, self->reason, FlHandler_Map(self), chunks,
+                          count);
+    self->headers_written = err == 0 || conn->headers_written;
+    Py_DECREF(conn);
+    if (err == 0) {
+        Py_CLEAR(self->chunk);
+        Py_CLEAR(self->buffer);
+    }
+    Py_XDECREF(chunk);
+    Py_XDECREF(buffer);
+    return err;
+}
+
+static int
+send_general(FlRequestHandler *self, PyObject **future)
+{
+    FlState *st = self->st;
+    PyObject *connection = FlHandler_RequestAttribute(self, "connection");
+    PyObject *done, *flush, *keywords;
+
+    if (connection == Py_None) {
+        PyErr_SetString(
+            PyExc_RuntimeError,
+            "this request has no connection: a handler needs a request that "
+            "came from a server, or one that was given connection=");
+        Py_DECREF(connection);
+        return -1;
+    }
+    if (connection == NULL)
+        return -1;
+    done = PyObject_CallMethodOneArg(connection, st->str_set_close_callback, Py_None);
+    flush = done == NULL ? NULL : PyObject_GetAttr((PyObject *)self, st->str_flush);
+    Py_XDECREF(done);
+    keywords =
+        flush == NULL ? NULL : Py_BuildValue("{s:O}", "include_footers", Py_True);
+    *future = keywords == NULL ? NULL : PyObject_Call(flush, st->empty_tuple, keywords);
+    Py_XDECREF(flush);
+    Py_XDECREF(keywords);
+    done =
+        *future == NULL ? NULL : PyObject_CallMethodNoArgs(connection, st->str_finish);
+    Py_DECREF(connection);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* `_write_cookies`, where it has something to do. 0, or -1. escapes */
+static int
+write_cookies(FlRequestHandler *self)
+{
+    int due = !ORIGINAL(self, _write_cookies);
+
+    if (!due && self->dict != NULL)
+        due = PyDict_Contains(self->dict, self->st->str__new_cookie);
+    return due > 0 ? FlHandler_Call(self, self->st->str__write_cookies) : due;
+}
+
+/* The connection owned the handler until now. */
+static void
+let_go(FlRequestHandler *self)
+{
+    FlHTTPServerRequest *request = FlHandler_Request(self);
+    FlHTTP1Connection *conn;
+
+    if (request == NULL || request->connection == NULL ||
+        !Py_IS_TYPE(request->connection, self->st->HTTP1Connection_type))
+        return;
+    conn = (FlHTTP1Connection *)request->connection;
+    if (conn->handler == (PyObject *)self)
+        Py_CLEAR(conn->handler);
+}
+
+/* *future: what finish() gives; NULL where it was sent directly. */
+static int
+finish_request(FlRequestHandler *self, PyObject *chunk, PyObject **future)
+{
+    FlState *st = self->st;
+    FlHTTP1Connection *conn;
+
+    *future = NULL;
+    if (self->finished) {
+        PyErr_SetString(PyExc_RuntimeError, "finish() called twice");
+        return -1;
+    }
+    if (chunk != NULL && chunk != Py_None) {
+        if (ORIGINAL(self, write)) {
+            if (FlHandler_Write(self, chunk) < 0)
+                return -1;
+        } else {
+            PyObject *done =
+                PyObject_CallMethodOneArg((PyObject *)self, st->str_write, chunk);
+
+            if (done == NULL)
+                return -1;
+            Py_DECREF(done);
+        }
+    }
+    if (!self->headers_written) {
+        int err = ORIGINAL(self, _complete_head)
+                      ? complete_head(self)
+                      : FlHandler_Call(self, st->str__complete_head);
+
+        if (err < 0)
+            return -1;
+    }
+    conn = direct_connection(self);
+    if (conn != NULL) {
+        if (write_cookies(self) < 0)
+            return -1;
+        conn = direct_connection(self); /* that may have run anything */
+        if (conn == NULL && self->dict != NULL &&
+            PyDict_Contains(self->dict, self->st->str__new_cookie) > 0 &&
+            PyDict_DelItem(self->dict, self->st->str__new_cookie) < 0)
+            return -1; /* their headers are there: flush must not add them again */
+    }
+    if (conn != NULL ? send_direct(self, conn) < 0 : send_general(self, future) < 0)
+        return -1;
+    if (FlHandler_LogFinished(self) < 0)
+        return -1;
+    self->finished = true;
+    if (!ORIGINAL(self, on_finish) && FlHandler_Call(self, st->str_on_finish) < 0)
+        return -1;
+    if (self->dict != NULL && PyDict_GET_SIZE(self->dict) > 0 &&
+        FlHandler_Call(self, st->str__break_cycles) < 0)
+        return -1;
+    let_go(self);
+    return 0;
+}
+
+int
+FlRequestHandler_Finish(FlRequestHandler *self, PyObject *chunk)
+{
+    PyObject *future;
+    int err = finish_request(self, chunk, &future);
+
+    Py_XDECREF(future);
+    return err;
+}
+
+PyObject *
+FlHandler_finish(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                 PyObject *kwnames)
+{
+    FlRequestHandler *self = FlHandler_Cast(op);
+    Py_ssize_t named = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    PyObject *future;
+
+    if (nargs + named > 1 ||
+        (named == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0),
+                                                        "chunk") != 0)) {
+        PyErr_SetString(PyExc_TypeError, "finish() takes one chunk at most");
+        return NULL;
+    }
+    if (finish_request(self, nargs + named > 0 ? args[0] : NULL, &future) < 0) {
+        Py_XDECREF(future);
+        return NULL;
+    }
+    return future != NULL ? future : FlFuture_NewDone(self->st, Py_None);
+}
+
+PyObject *
+FlHandler_complete_head(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    if (complete_head(FlHandler_Cast(op)) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}

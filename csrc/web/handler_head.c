@@ -1,0 +1,264 @@
+/* handler_head.c -- status and headers of an answer, as a handler sets them.
+ *
+ * What every answer has in common is made once: the name of the server, the type, and
+ * the date, which changes once a second.
+ *
+ * Layer: web. Threads: none; owned by one loop.
+ */
+#include "web/handler_parts.h"
+
+#include "base/format.h"
+#include "sys/clock.h"
+
+#define REASON_OK "OK"
+
+/* A str that stays the same; borrowed. */
+PyObject *
+FlHandler_Constant(PyObject **slot, const char *text)
+{
+    if (*slot == NULL)
+        *slot = PyUnicode_InternFromString(text);
+    return *slot;
+}
+
+/* Date's value, made once a second; borrowed. */
+static PyObject *
+date_now(FlState *st)
+{
+    uint64_t second = fl_clock_wall() / FL_NS_PER_S;
+    char text[FL_HTTP_DATE_LEN];
+
+    if (st->web_date == NULL || second != st->web_date_second) {
+        PyObject *made;
+
+        fl_fmt_http_date(text, (int64_t)second);
+        made = PyUnicode_FromStringAndSize(text, FL_HTTP_DATE_LEN);
+        if (made == NULL)
+            return NULL;
+        Py_XSETREF(st->web_date, made);
+        st->web_date_second = second;
+    }
+    return st->web_date;
+}
+
+int
+FlRequestHandler_Clear(FlRequestHandler *self)
+{
+    FlState *st = self->st;
+    PyObject *map = FlHTTPHeaders_New(st), *date = date_now(st);
+    PyObject *type =
+        FlHandler_Constant(&st->web_content_type, "text/html; charset=UTF-8");
+    PyObject *ok = FlHandler_Constant(&st->web_ok, REASON_OK);
+
+    if (map == NULL || date == NULL || type == NULL || ok == NULL) {
+        Py_XDECREF(map);
+        return -1;
+    }
+    if (FlHTTPHeaders_SetId((FlHTTPHeaders *)map, FL_H_SERVER, st->web_server_header) <
+            0 ||
+        FlHTTPHeaders_SetId((FlHTTPHeaders *)map, FL_H_CONTENT_TYPE, type) < 0 ||
+        FlHTTPHeaders_SetId((FlHTTPHeaders *)map, FL_H_DATE, date) < 0) {
+        Py_DECREF(map);
+        return -1;
+    }
+    Py_XSETREF(self->headers, map);
+    if (!ORIGINAL(self, set_default_headers) &&
+        FlHandler_Call(self, st->str_set_default_headers) < 0)
+        return -1;
+    Py_CLEAR(self->buffer);
+    Py_CLEAR(self->chunk);
+    self->status = 200;
+    Py_XSETREF(self->reason, Py_NewRef(ok));
+    return 0;
+}
+
+PyObject *
+FlHandler_clear(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    if (FlRequestHandler_Clear(FlHandler_Cast(op)) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* The phrase of a status; new reference. */
+static PyObject *
+phrase_of(FlState *st, int status)
+{
+    PyObject *table = FlState_Lazy(st, &st->responses, "http.client", "responses");
+    PyObject *number, *phrase;
+
+    if (table == NULL)
+        return NULL;
+    number = PyLong_FromLong(status);
+    if (number == NULL)
+        return NULL;
+    phrase = Py_XNewRef(PyDict_GetItemWithError(table, number));
+    Py_DECREF(number);
+    if (phrase == NULL && !PyErr_Occurred())
+        phrase = PyUnicode_FromString("Unknown");
+    return phrase;
+}
+
+/* RFC 9112 section 4, and no angle brackets: error pages repeat it. */
+static bool
+phrase_ok(PyObject *reason)
+{
+    Py_ssize_t n = PyUnicode_GET_LENGTH(reason);
+
+    if (n == 0 || !FlHTTPHeaders_ValueOk(reason, false))
+        return false;
+    return PyUnicode_FindChar(reason, '<', 0, n, 1) < 0 &&
+           PyUnicode_FindChar(reason, '>', 0, n, 1) < 0;
+}
+
+static int
+set_status(FlRequestHandler *self, int status, PyObject *reason)
+{
+    PyObject *text;
+
+    if (reason == NULL || reason == Py_None)
+        text = phrase_of(self->st, status);
+    else if (PyBytes_Check(reason))
+        text = PyUnicode_DecodeUTF8(PyBytes_AS_STRING(reason), PyBytes_GET_SIZE(reason),
+                                    NULL);
+    else if (PyUnicode_Check(reason))
+        text = Py_NewRef(reason);
+    else
+        text = PyErr_Format(PyExc_TypeError,
+                            "reason must be str, bytes or None, not "
+                            "%.100s",
+                            Py_TYPE(reason)->tp_name);
+    if (text == NULL)
+        return -1;
+    if (!phrase_ok(text))
+        Py_SETREF(text, PyUnicode_FromString("Unknown"));
+    if (text == NULL)
+        return -1;
+    self->status = status;
+    Py_XSETREF(self->reason, text);
+    return 0;
+}
+
+PyObject *
+FlHandler_set_status(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"status_code", "reason", NULL};
+    PyObject *reason = Py_None;
+    int status;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|O:set_status", names, &status,
+                                     &reason) ||
+        set_status(FlHandler_Cast(op), status, reason) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyObject *
+FlHandler_get_status(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(FlHandler_Cast(op)->status);
+}
+
+/* ---- headers ---- */
+
+/* A header's value as text; new reference or NULL with ValueError, TypeError. */
+static PyObject *
+convert_value(FlState *st, PyObject *value)
+{
+    PyObject *text, *odd;
+
+    if (PyUnicode_Check(value)) {
+        text = Py_NewRef(value);
+    } else if (PyBytes_Check(value)) {
+        text = PyUnicode_DecodeLatin1(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
+                                      NULL);
+    } else if (PyLong_Check(value)) {
+        return PyObject_Str(value);
+    } else {
+        odd = FlState_Lazy(st, &st->convert_odd_value, "pyfastloop.web.response",
+                           "_convert_odd_value");
+        text = odd == NULL ? NULL : PyObject_CallOneArg(odd, value);
+    }
+    if (text != NULL && !FlHTTPHeaders_ValueOk(text, false)) {
+        PyErr_Format(PyExc_ValueError, "Unsafe header value %R", text);
+        Py_CLEAR(text);
+    }
+    return text;
+}
+
+PyObject *
+FlHandler_convert(PyObject *op, PyObject *value)
+{
+    return convert_value(FlHandler_Cast(op)->st, value);
+}
+
+PyObject *
+FlHandler_Converted(FlRequestHandler *self, PyObject *value)
+{
+    if (self->hooks == NULL || !ORIGINAL(self, _convert_header_value))
+        return PyObject_CallMethodOneArg((PyObject *)self,
+                                         self->st->str__convert_header_value, value);
+    return convert_value(self->st, value);
+}
+
+static PyObject *
+put_header(PyObject *op, PyObject *args, PyObject *kwargs, bool add)
+{
+    static char *names[] = {"name", "value", NULL};
+    FlRequestHandler *self = FlHandler_Cast(op);
+    PyObject *name, *value, *text, *headers, *done = NULL;
+    int err = -1;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs,
+                                     add ? "OO:add_header" : "OO:set_header", names,
+                                     &name, &value))
+        return NULL;
+    text = FlHandler_Converted(self, value);
+    if (text == NULL)
+        return NULL;
+    if (FlHandler_HasMap(self)) {
+        err = add ? FlHTTPHeaders_Add(FlHandler_Map(self), name, text)
+                  : FlHTTPHeaders_Set(FlHandler_Map(self), name, text);
+    } else if ((headers = FlHandler_AnyHeaders(self)) != NULL) {
+        if (add) {
+            done = PyObject_CallMethod(headers, "add", "OO", name, text);
+            err = done == NULL ? -1 : 0;
+            Py_XDECREF(done);
+        } else {
+            err = PyObject_SetItem(headers, name, text);
+        }
+        Py_DECREF(headers);
+    }
+    Py_DECREF(text);
+    if (err < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyObject *
+FlHandler_set_header(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    return put_header(op, args, kwargs, false);
+}
+
+PyObject *
+FlHandler_add_header(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    return put_header(op, args, kwargs, true);
+}
+
+PyObject *
+FlHandler_clear_header(PyObject *op, PyObject *name)
+{
+    PyObject *headers = FlHandler_AnyHeaders(FlHandler_Cast(op));
+    int there = headers == NULL ? -1 : PySequence_Contains(headers, name);
+
+    if (there > 0 && PyObject_DelItem(headers, name) < 0)
+        there = -1;
+    Py_XDECREF(headers);
+    if (there < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
