@@ -9,6 +9,7 @@ COMMANDS = {
     "websocket": "WebSocket servers: echoes, a fan-out, memory, beside a C floor",
     "coroutine": "coroutines: yields and awaits, futures, queues and locks",
     "web": "pages of an application on pyfastloop and Tornado, CPU time per request",
+    "client": "HTTP clients against nginx, CPU time per fetch",
     "article": "the founding article's ab run, synchronous against asynchronous",
 }
 

@@ -270,8 +270,10 @@ class SimpleAsyncHTTPClient(AsyncHTTPClient):
         future = getattr(final_callback, "__self__", None)
         if isinstance(future, _FetchFuture):
             future.abort = exchange.abort
-        proxy = cast(_RequestProxy, request)
-        seconds = proxy.request_timeout
+        asked, defaults = request.request, request.defaults  # type: ignore[attr-defined]
+        seconds = asked.request_timeout
+        if seconds is None and defaults:
+            seconds = defaults.get("request_timeout")
         if seconds:
             deadlines = self._deadlines.get(seconds)
             if deadlines is None:
@@ -282,7 +284,9 @@ class SimpleAsyncHTTPClient(AsyncHTTPClient):
             deadlines.add(
                 exchange, key.since if type(key) is _Queued else exchange.start_time
             )
-        inactivity = proxy.inactivity_timeout
+        inactivity = asked.inactivity_timeout
+        if inactivity is None and defaults:
+            inactivity = defaults.get("inactivity_timeout")
         if inactivity:
             exchange.watch_inactivity(inactivity)
         exchange.begin()

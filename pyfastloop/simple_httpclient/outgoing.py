@@ -1,7 +1,7 @@
 """What goes out for one request: its head as bytes, its framing, its pool key.
 
-An `Outgoing` is made by `plan` and never changes, so that the one of a plain GET is
-made once for a URL and used by every further fetch of it.
+An `Outgoing` is made by `plan` and never changes, so that the one of a GET without
+headers or credentials of its own is made once for a URL and used by further fetches.
 
 The head and the body must agree, or the next request on the connection would be read as
 part of this one: whatever a program puts into Content-Length and Transfer-Encoding is
@@ -13,10 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyfastloop import _core, httputil
+from pyfastloop.httpclient import HTTPRequest
 from pyfastloop.simple_httpclient import inflate, opening, target
 
 if TYPE_CHECKING:
-    from pyfastloop.httpclient import HTTPRequest, _RequestProxy
+    from pyfastloop.httpclient import _RequestProxy
 
 __all__ = ["COLLECT", "CONNECT", "NO_BODY", "UNSENT", "Outgoing", "plan"]
 
@@ -28,22 +29,35 @@ SUPPORTED_METHODS = frozenset(
 )
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
-# Defaults of a client under which a request that sets none of these is not plain.
-_SPECIAL = frozenset(
+# What a request may set itself and still be planned by the values in _deciding: these,
+# and what has no say in the bytes of a GET without a body or in its connection.
+_PLAIN = frozenset(
     (
+        "_headers",  # when there is none in it
         "allow_ipv6",
-        "auth_username",
+        "allow_nonstandard_methods",
         "ca_certs",
         "client_cert",
         "client_key",
-        "header_callback",
+        "connect_timeout",
+        "decompress_response",
+        "expect_100_continue",
+        "follow_redirects",
+        "inactivity_timeout",
+        "max_redirects",
+        "method",
         "network_interface",
-        "prepare_curl_callback",
-        "proxy_host",
-        "ssl_options",
-        "streaming_callback",
+        "request_timeout",
+        "start_time",
+        "url",
+        "user_agent",
+        "validate_cert",
     )
 )
+# The same of a client's defaults; a password alone says nothing.
+_PLAIN_DEFAULTS = _PLAIN.union(("proxy_password",)) - {"_headers"}
+# url, method and start_time: every request has these.
+_LEAST = 3
 
 
 class Outgoing:
@@ -82,27 +96,33 @@ class Outgoing:
     header_callback: Any
 
 
-def _is_plain(request: HTTPRequest, defaults: dict[str, Any]) -> bool:
-    """Whether nothing but URL, user agent and decompression decides what is sent."""
+def _deciding(
+    request: HTTPRequest, defaults: dict[str, Any], keep_alive: bool
+) -> tuple[object, ...] | None:
+    """What decides, with the URL, what is sent; None where there is more to it."""
+    given = vars(request)
+    if (
+        type(request) is not HTTPRequest
+        or request.method != "GET"
+        or not _PLAIN.issuperset(given)
+        or not _PLAIN_DEFAULTS.issuperset(defaults)
+    ):
+        return None
+    if len(given) > _LEAST:
+        if given.get("_headers"):
+            return None
+        defaults = defaults | {n: v for n, v in given.items() if v is not None}
+    get = defaults.get
     return (
-        request.method == "GET"
-        and request.body is None
-        and request.body_producer is None
-        and not request.headers
-        and request.streaming_callback is None
-        and request.header_callback is None
-        and request.proxy_host is None
-        and request.network_interface is None
-        and request.ssl_options is None
-        and request.validate_cert is not False
-        and request.ca_certs is None
-        and request.client_cert is None
-        and request.client_key is None
-        and request.allow_ipv6 is None
-        and request.auth_username is None
-        and request.prepare_curl_callback is None
-        and _SPECIAL.isdisjoint(defaults)
-        and defaults.get("validate_cert") is True
+        keep_alive,
+        get("decompress_response"),
+        get("user_agent"),
+        get("validate_cert"),
+        get("ca_certs"),
+        get("client_cert"),
+        get("client_key"),
+        get("network_interface"),
+        get("allow_ipv6"),
     )
 
 
@@ -111,18 +131,11 @@ def plan(proxy: _RequestProxy, keep_alive: bool) -> Outgoing:
 
     Raises ValueError, KeyError (an unknown method) or NotImplementedError.
     """
-    request, defaults = proxy.request, proxy.defaults or {}
+    request = proxy.request
     here = target.parse_url(request.url)
-    if not _is_plain(request, defaults):
+    known = _deciding(request, proxy.defaults or {}, keep_alive)
+    if known is None:
         return _plan(proxy, here, keep_alive)
-    decompress = request.decompress_response
-    if decompress is None:
-        decompress = defaults.get("decompress_response")
-    known = (
-        decompress,
-        keep_alive,
-        request.user_agent or defaults.get("user_agent"),
-    )
     made: Outgoing | None = here.plain.get(known)
     if made is None:
         made = _plan(proxy, here, keep_alive)

@@ -243,6 +243,24 @@ def test_web_benchmark_checks_the_answer_and_prints_the_ratio() -> None:
     assert "not in this row" not in done.stdout
 
 
+def test_client_benchmark_checks_the_answers_and_prints_the_ratio() -> None:
+    if shutil.which("nginx") is None:
+        pytest.skip("nginx is not installed (Debian: nginx-light)")
+    command = [sys.executable, "-m", "benchmarks", "client", "--rows", "small,tls"]
+    command += ["--rounds", "1", "--seconds", "0.2", "--clients"]
+    done = subprocess.run(
+        [*command, "floor,pyfastloop,tornado"],
+        cwd=EXAMPLES.parent,
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for client in ("floor", "pyfastloop", "tornado"):
+        shown = re.findall(rf"^\| {client} +\|", done.stdout, re.MULTILINE)
+        assert len(shown) == 2, done.stdout
+
+
 def test_server_sent_events_reach_every_listener(example: Callable[..., int]) -> None:
     port = example("server_sent_events.py")
     assert fetch(port)[0] == 200
