@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("bokeh", reason="needs the extra 'programs'")
-websocket = pytest.importorskip("websocket", reason="needs the extra 'programs'")
+pytest.importorskip("bokeh", reason="needs the extra 'test'")
+websocket = pytest.importorskip("websocket", reason="needs the extra 'test'")
 
 PAGE = """
 from bokeh.io import curdoc

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-pytest.importorskip("distributed", reason="needs the extra 'programs'")
+pytest.importorskip("distributed", reason="needs the extra 'test'")
 
 CLIENT = """
 import pyfastloop.as_tornado  # the other way: as a first line

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("flower", reason="needs the extra 'programs'")
-pytest.importorskip("redis", reason="needs the extra 'programs'")
+pytest.importorskip("flower", reason="needs the extra 'test'")
+pytest.importorskip("redis", reason="needs the extra 'test'")
 
 APP = """
 import os

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("jupyter_server", reason="needs the extra 'programs'")
-pytest.importorskip("ipykernel", reason="needs the extra 'programs'")
-websocket = pytest.importorskip("websocket", reason="needs the extra 'programs'")
+pytest.importorskip("jupyter_server", reason="needs the extra 'test'")
+pytest.importorskip("ipykernel", reason="needs the extra 'test'")
+websocket = pytest.importorskip("websocket", reason="needs the extra 'test'")
 
 SERVER = [
     "-m",
@@ -116,7 +116,7 @@ print("answer", notebook.cells[1].outputs[0]["data"]["text/plain"], tornado.__fi
 
 
 def test_a_notebook_is_run_by_nbclient(programs):
-    pytest.importorskip("nbclient", reason="needs the extra 'programs'")
+    pytest.importorskip("nbclient", reason="needs the extra 'test'")
     programs.write("notebook.py", NOTEBOOK)
     client = programs.as_tornado("notebook.py")
     assert "pyfastloop" in client.wait_for("answer 42 (.*)")[1]
