@@ -9,6 +9,7 @@
  */
 #include "core/handle.h"
 
+#include "core/context.h"
 #include "core/future.h"
 #include "core/stack.h"
 #include "core/task.h"
@@ -64,8 +65,9 @@ handle_alloc(FlLoop *loop, PyTypeObject *type, PyObject *callback,
     FlHandle *self;
     PyObject *more = NULL;
 
-    context = context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
-    if (context == NULL)
+    if (context != NULL)
+        Py_INCREF(context);
+    else if (FlContext_Snapshot(loop->st, &context) < 0)
         return NULL;
     if (nargs > FL_HANDLE_ARGS) {
         more = PyTuple_New(nargs);
@@ -99,7 +101,7 @@ handle_alloc(FlLoop *loop, PyTypeObject *type, PyObject *callback,
     self->weakrefs = NULL;
     return self;
 fail:
-    Py_DECREF(context);
+    Py_XDECREF(context);
     Py_XDECREF(more);
     return NULL;
 }
@@ -207,12 +209,49 @@ handle_failed(FlHandle *self)
     return err;
 }
 
+/* Its context, or for the time of the call an empty one; borrowed, NULL with
+ * MemoryError. */
+static PyObject *
+handle_context(FlHandle *self)
+{
+    if (self->context == NULL)
+        self->context = FlContext_TakeEmpty(self->loop->st);
+    return self->context;
+}
+
+/* Calls it inside its context: the result, or NULL with an exception that is nobody
+ * else's. escapes */
+static PyObject *
+handle_call(FlHandle *self)
+{
+    FlState *st = self->loop->st;
+    PyObject *context = handle_context(self), *res;
+
+    if (context == NULL || PyContext_Enter(context) < 0)
+        return NULL;
+    if (self->more == NULL)
+        res = PyObject_Vectorcall(self->callback, self->args + 1,
+                                  (size_t)self->nargs | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                  NULL);
+    else
+        res = PyObject_CallObject(self->callback, self->more);
+    if (res != NULL && res != Py_None && self->kind == FL_HANDLE_IOLOOP &&
+        handle_await(self, res) < 0)
+        Py_CLEAR(res);
+    if (res == NULL && FlStack_Settle(st, self->callback, NULL) > 0)
+        res = Py_NewRef(Py_None);
+    if (PyContext_Exit(context) < 0)
+        Py_CLEAR(res);
+    return res;
+}
+
 int
 FlHandle_Run(FlLoop *loop, PyObject *obj)
 {
     FlHandle *self = (FlHandle *)obj;
-    PyObject *context = self->context, *res;
+    bool empty = self->context == NULL;
     uint64_t started = 0;
+    PyObject *res;
     int err = 0;
 
     if (self->cancelled || self->callback == NULL)
@@ -220,23 +259,7 @@ FlHandle_Run(FlLoop *loop, PyObject *obj)
     if (loop->debug)
         started = fl_clock_monotonic();
     self->running++;
-    if (PyContext_Enter(context) < 0) {
-        res = NULL;
-    } else {
-        if (self->more == NULL)
-            res = PyObject_Vectorcall(
-                self->callback, self->args + 1,
-                (size_t)self->nargs | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-        else
-            res = PyObject_CallObject(self->callback, self->more);
-        if (res != NULL && res != Py_None && self->kind == FL_HANDLE_IOLOOP &&
-            handle_await(self, res) < 0)
-            Py_CLEAR(res);
-        if (res == NULL && FlStack_Settle(loop->st, self->callback, NULL) > 0)
-            res = Py_NewRef(Py_None);
-        if (PyContext_Exit(context) < 0)
-            Py_CLEAR(res);
-    }
+    res = handle_call(self);
     if (res == NULL)
         err = handle_failed(self);
     Py_XDECREF(res);
@@ -245,6 +268,8 @@ FlHandle_Run(FlLoop *loop, PyObject *obj)
     self->running--;
     if (self->running == 0 && (!self->again || self->cancelled))
         handle_drop(self);
+    if (empty && self->context != NULL && FlContext_GiveEmpty(loop->st, self->context))
+        self->context = NULL;
     return err;
 }
 
@@ -304,7 +329,7 @@ handle_cancelled(PyObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 handle_get_context(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return Py_NewRef(((FlHandle *)self)->context);
+    return Py_XNewRef(handle_context((FlHandle *)self));
 }
 
 static PyObject *

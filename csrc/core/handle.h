@@ -14,7 +14,7 @@ typedef struct FlHandle {
     PyObject_HEAD
     FlLoop *loop;                       /* owned */
     PyObject *callback;                 /* owned; NULL once cancelled or dropped */
-    PyObject *context;                  /* owned */
+    PyObject *context;                  /* owned; NULL: empty (core/context.h) */
     PyObject *args[1 + FL_HANDLE_ARGS]; /* owned; [0] is spare for vectorcall */
     PyObject *more; /* owned; tuple of all arguments when they do not fit */
     int nargs;
@@ -38,8 +38,8 @@ typedef struct FlTimerHandle {
     double when; /* seconds, as the caller gave it */
 } FlTimerHandle;
 
-/* A handle that is not queued yet; context NULL copies the current one. New reference.
- */
+/* A handle that runs once and is not queued yet; context NULL copies the current one.
+ * New reference. */
 FlHandle *FlHandle_New(FlLoop *loop, PyObject *callback, PyObject *const *args,
                        Py_ssize_t nargs, PyObject *context);
 

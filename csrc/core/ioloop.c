@@ -116,8 +116,10 @@ ioloop_add_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     else
         err = FlLoop_DeferThreadsafe(loop, FlHandle_Run, (PyObject *)handle);
     Py_DECREF(handle);
-    if (err == 0)
+    if (err == 0) {
+        FlLoop_HandOver(loop);
         Py_RETURN_NONE;
+    }
     if (!loop->closed && !ioloop_host_closed(loop))
         return NULL;
     PyErr_Clear(); /* closed by another thread meanwhile */

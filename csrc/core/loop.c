@@ -68,7 +68,7 @@ loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     self->slow_callback_duration = FIRST_SLOW;
     self->now = fl_clock_monotonic();
     fl_timers_init(&self->timers);
-    pthread_mutex_init(&self->inbox_lock, NULL);
+    FlLoop_InitInbox(self);
     err = fl_poller_init(&self->poller);
     if (err == 0)
         err = fl_wakeup_init(&self->wakeup);
@@ -98,10 +98,7 @@ loop_let_go(FlLoop *self)
         Py_XDECREF(ring[i & mask].obj);
     free(ring);
 
-    while (self->inbox_len > 0) {
-        PyObject *obj = self->inbox[--self->inbox_len].obj;
-        Py_XDECREF(obj);
-    }
+    FlLoop_ClearInbox(self);
     for (fl_timer *node; (node = fl_timers_peek(&self->timers)) != NULL;)
         FlLoop_Disarm(self, (fl_loop_timer *)node);
     for (size_t fd = 0; fd < self->poller.size; fd++) {
@@ -120,9 +117,7 @@ loop_free_descriptors(FlLoop *self)
     fl_poller_free(&self->poller);
     fl_wakeup_free(&self->wakeup);
     fl_timers_free(&self->timers);
-    free(self->inbox);
-    self->inbox = NULL;
-    self->inbox_cap = 0;
+    FlLoop_FreeInbox(self);
     free(self->buffer);
     self->buffer = NULL;
 }
@@ -138,9 +133,7 @@ loop_close(PyObject *obj, PyObject *Py_UNUSED(ignored))
     }
     if (self->closed)
         Py_RETURN_NONE;
-    pthread_mutex_lock(&self->inbox_lock);
-    self->closed = true;
-    pthread_mutex_unlock(&self->inbox_lock);
+    FlLoop_CloseInbox(self);
     if (self->host != NULL)
         FlLoop_GuestDetach(self);
     loop_let_go(self);
@@ -200,6 +193,7 @@ loop_dealloc(PyObject *obj)
         PyObject_ClearWeakRefs(obj);
     loop_clear(obj);
     loop_free_descriptors(self);
+    pthread_cond_destroy(&self->inbox_taken);
     pthread_mutex_destroy(&self->inbox_lock);
     type->tp_free(obj);
     Py_DECREF(type);

@@ -77,11 +77,16 @@ struct FlLoop {
     fl_watch wake_watch;
     fl_watch signal_watch;
     pthread_mutex_t inbox_lock;
+    pthread_cond_t inbox_taken;
     FlReady *inbox; /* owned, under the lock */
     size_t inbox_len;
     size_t inbox_cap;
-    bool sleeping;      /* under the lock: a producer must ring the wake-up */
-    uint64_t last_poll; /* when epoll was asked last */
+    FlReady *inbox_spare; /* owned; what the next taking puts in its place */
+    size_t inbox_spare_cap;
+    bool inbox_patience; /* under the lock: a producer may wait for the next taking */
+    bool sleeping;       /* under the lock: a producer must ring the wake-up */
+    bool prompt;         /* the last wait for events did not sleep */
+    uint64_t last_poll;  /* when epoll was asked last */
     unsigned ticks_unpolled;
     uint64_t last_release;       /* when the GIL was free last */
     char *buffer;                /* owned; NULL while checked out */

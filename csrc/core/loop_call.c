@@ -116,6 +116,8 @@ FlLoop_call_soon_threadsafe(PyObject *obj, PyObject *const *args, Py_ssize_t nar
     if (handle != NULL &&
         FlLoop_DeferThreadsafe(loop, FlHandle_Run, (PyObject *)handle) < 0)
         Py_CLEAR(handle);
+    if (handle != NULL)
+        FlLoop_HandOver(loop);
     return (PyObject *)handle;
 }
 

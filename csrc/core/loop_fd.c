@@ -203,7 +203,8 @@ static PyObject *
 watch_add(FlLoop *loop, PyObject *const *args, Py_ssize_t nargs, bool write)
 {
     FlWatch *self;
-    FlHandle *handle;
+    FlHandle *handle = NULL;
+    PyObject *context;
     int fd, err;
 
     if (nargs < 2) {
@@ -229,8 +230,10 @@ watch_add(FlLoop *loop, PyObject *const *args, Py_ssize_t nargs, bool write)
     }
     if (self == NULL)
         self = watch_new(loop, fd);
-    handle =
-        self == NULL ? NULL : FlHandle_New(loop, args[1], args + 2, nargs - 2, NULL);
+    context = self == NULL ? NULL : PyContext_CopyCurrent();
+    if (context != NULL)
+        handle = FlHandle_New(loop, args[1], args + 2, nargs - 2, context);
+    Py_XDECREF(context);
     if (handle == NULL) {
         Py_XDECREF(self);
         return NULL;

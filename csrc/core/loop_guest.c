@@ -63,12 +63,8 @@ FlLoop_Get(FlState *st)
 static int
 guest_settle(FlLoop *loop)
 {
-    bool waiting;
+    bool waiting = !FlLoop_SleepIfEmpty(loop);
 
-    pthread_mutex_lock(&loop->inbox_lock);
-    waiting = loop->inbox_len > 0;
-    loop->sleeping = !waiting;
-    pthread_mutex_unlock(&loop->inbox_lock);
     if ((waiting || loop->ring_head != loop->ring_tail) && FlLoop_GuestPump(loop) < 0)
         return -1;
     return FlLoop_GuestTimer(loop);

@@ -55,7 +55,24 @@ int FlLoop_CheckOpen(FlLoop *loop);
 /* In debug mode: RuntimeError when the loop runs in another thread. 0 or -1. */
 int FlLoop_CheckThread(FlLoop *loop);
 
-/* Empties the inbox onto the ring; 0 or -1. */
+/* Room for n more entries on the ring; 0, or -1 with MemoryError. */
+int FlLoop_ReserveRing(FlLoop *loop, size_t n);
+
+/* loop_inbox.c */
+void FlLoop_InitInbox(FlLoop *loop);
+/* Marks the loop as closed: nobody pushes or waits any more. */
+void FlLoop_CloseInbox(FlLoop *loop);
+void FlLoop_ClearInbox(FlLoop *loop); /* escapes */
+void FlLoop_FreeInbox(FlLoop *loop);
+
+/* Empties the inbox onto the ring; 0, or -1 with what was there still there. */
 int FlLoop_TakeInbox(FlLoop *loop);
+
+/* True when the inbox is empty; then whoever fills it rings the wake-up: nothing may
+ * block between this and epoll. */
+bool FlLoop_SleepIfEmpty(FlLoop *loop);
+
+/* After a push: where the inbox is full the loop's thread gets the interpreter. */
+void FlLoop_HandOver(FlLoop *loop); /* escapes */
 
 #endif

@@ -1,10 +1,10 @@
-/* loop_queue.c -- what others hang on a loop: ring, inbox, timers, watches, buffer.
+/* loop_queue.c -- what others hang on a loop: ring, timers, watches, buffer.
  *
  * What is queued or armed is owned here, each by exactly one reference; close() lets go
  * of all of it. The ring's head and tail count up for ever and are masked on use, so
  * full and empty never look alike.
  *
- * Layer: core. Threads: the loop's own; FlLoop_DeferThreadsafe from any.
+ * Layer: core. Threads: the loop's own.
  */
 #include "core/loop.h"
 
@@ -15,17 +15,22 @@
 #include "core/loop_methods.h"
 
 #define FIRST_RING 64
-#define FIRST_INBOX 16
 
-/* ---- ring and inbox ---- */
+/* ---- ring ---- */
 
-static int
-ring_grow(FlLoop *loop)
+int
+FlLoop_ReserveRing(FlLoop *loop, size_t n)
 {
-    size_t old = loop->ring ? loop->ring_mask + 1 : 0;
-    size_t size = old ? old * 2 : FIRST_RING;
-    FlReady *ring = malloc(size * sizeof *ring);
+    size_t used = loop->ring_tail - loop->ring_head;
+    size_t size = loop->ring != NULL ? loop->ring_mask + 1 : 0;
+    FlReady *ring;
 
+    if (used + n <= size)
+        return 0;
+    size = size ? size : FIRST_RING;
+    while (size < used + n)
+        size *= 2;
+    ring = malloc(size * sizeof *ring);
     if (ring == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -44,7 +49,7 @@ FlLoop_Defer(FlLoop *loop, fl_run_fn run, PyObject *obj)
     if (loop->closed)
         return FlLoop_CheckOpen(loop);
     if ((loop->ring == NULL || loop->ring_tail - loop->ring_head > loop->ring_mask) &&
-        ring_grow(loop) < 0)
+        FlLoop_ReserveRing(loop, 1) < 0)
         return -1;
     loop->ring[loop->ring_tail++ & loop->ring_mask] =
         (FlReady){.run = run, .obj = Py_XNewRef(obj)};
@@ -60,66 +65,6 @@ FlLoop_Defer(FlLoop *loop, fl_run_fn run, PyObject *obj)
         return -1;
     }
     return 0;
-}
-
-/* Under the lock. */
-static int
-inbox_push(FlLoop *loop, fl_run_fn run, PyObject *obj)
-{
-    if (loop->inbox_len == loop->inbox_cap) {
-        size_t cap = loop->inbox_cap ? loop->inbox_cap * 2 : FIRST_INBOX;
-        FlReady *inbox = realloc(loop->inbox, cap * sizeof *inbox);
-
-        if (inbox == NULL)
-            return -ENOMEM;
-        loop->inbox = inbox;
-        loop->inbox_cap = cap;
-    }
-    loop->inbox[loop->inbox_len++] = (FlReady){.run = run, .obj = Py_XNewRef(obj)};
-    return 0;
-}
-
-int
-FlLoop_DeferThreadsafe(FlLoop *loop, fl_run_fn run, PyObject *obj)
-{
-    bool wake;
-    int err;
-
-    pthread_mutex_lock(&loop->inbox_lock);
-    if (loop->closed) {
-        pthread_mutex_unlock(&loop->inbox_lock);
-        return FlLoop_CheckOpen(loop);
-    }
-    err = inbox_push(loop, run, obj);
-    wake = loop->sleeping;
-    loop->sleeping = false;
-    if (wake)
-        fl_wakeup_ring(&loop->wakeup);
-    pthread_mutex_unlock(&loop->inbox_lock);
-    if (err == 0)
-        return 0;
-    PyErr_NoMemory();
-    return -1;
-}
-
-int
-FlLoop_TakeInbox(FlLoop *loop)
-{
-    int err = 0;
-
-    pthread_mutex_lock(&loop->inbox_lock);
-    FlReady *inbox = loop->inbox;
-    size_t n = loop->inbox_len;
-    loop->inbox = NULL;
-    loop->inbox_len = loop->inbox_cap = 0;
-    pthread_mutex_unlock(&loop->inbox_lock);
-    for (size_t i = 0; i < n; i++) {
-        if (err == 0)
-            err = FlLoop_Defer(loop, inbox[i].run, inbox[i].obj);
-        Py_XDECREF(inbox[i].obj);
-    }
-    free(inbox);
-    return err;
 }
 
 /* ---- timers ---- */

@@ -6,7 +6,7 @@
  * BUSY_NS: a tick that asks costs several times one that does not. What the ring gets
  * while it runs waits for the next tick, so a callback that schedules itself starves
  * nobody. The GIL is released only where the wait can block, and once per RELEASE_NS
- * while it never does.
+ * while it never does; a loop whose last wait did not sleep looks before it lets go.
  *
  * Layer: core. Threads: the loop's own.
  */
@@ -20,6 +20,7 @@
 #define BUSY_TICKS 64
 #define BUSY_NS (50 * FL_NS_PER_US)
 #define RELEASE_NS (5 * FL_NS_PER_MS) /* the interpreter's switch interval */
+#define PROMPT_NS (4 * FL_NS_PER_US)  /* a wait that was shorter did not sleep */
 #define MAX_EVENTS 256 /* taken from epoll at once; the rest comes next */
 
 /* Each event asks again for its watch, and for what the watch wants now: an earlier
@@ -47,20 +48,6 @@ run_events(FlLoop *loop, const struct epoll_event *events, int n)
     return err;
 }
 
-/* Nothing may block between the look at the inbox and epoll: a producer that comes in
- * between sees `sleeping` and rings. */
-static bool
-run_may_sleep(FlLoop *loop)
-{
-    bool empty;
-
-    pthread_mutex_lock(&loop->inbox_lock);
-    empty = loop->inbox_len == 0;
-    loop->sleeping = empty;
-    pthread_mutex_unlock(&loop->inbox_lock);
-    return empty;
-}
-
 static int64_t
 run_timeout(FlLoop *loop)
 {
@@ -73,6 +60,27 @@ run_timeout(FlLoop *loop)
     return next->when - loop->now > INT64_MAX ? -1 : (int64_t)(next->when - loop->now);
 }
 
+/* Asks epoll: how many events, or -errno. Where the last wait was none, it asks first
+ * without letting the GIL go. */
+static int
+run_wait_events(FlLoop *loop, struct epoll_event *events, int64_t timeout)
+{
+    bool due = loop->now - loop->last_release > RELEASE_NS;
+    int n = 0;
+
+    if (!due && (timeout == 0 || loop->prompt))
+        n = fl_poller_wait(&loop->poller, events, MAX_EVENTS, 0);
+    if (n != 0 || (timeout == 0 && !due))
+        return n;
+    Py_BEGIN_ALLOW_THREADS;
+    n = fl_poller_wait(&loop->poller, events, MAX_EVENTS, timeout);
+    Py_END_ALLOW_THREADS;
+    loop->last_release = fl_clock_monotonic();
+    loop->prompt = n > 0 && loop->last_release - loop->now < PROMPT_NS;
+    loop->now = loop->last_release;
+    return n;
+}
+
 static int
 run_poll(FlLoop *loop, int64_t timeout)
 {
@@ -81,14 +89,7 @@ run_poll(FlLoop *loop, int64_t timeout)
 
     loop->stats.polls++;
     loop->ticks_unpolled = 0;
-    if (timeout != 0 || loop->now - loop->last_release > RELEASE_NS) {
-        Py_BEGIN_ALLOW_THREADS;
-        n = fl_poller_wait(&loop->poller, events, MAX_EVENTS, timeout);
-        Py_END_ALLOW_THREADS;
-        loop->now = loop->last_release = fl_clock_monotonic();
-    } else {
-        n = fl_poller_wait(&loop->poller, events, MAX_EVENTS, 0);
-    }
+    n = run_wait_events(loop, events, timeout);
     loop->last_poll = loop->now;
     if (n >= 0)
         return run_events(loop, events, n);
@@ -114,7 +115,7 @@ run_wait(FlLoop *loop, bool block)
             return 0;
     } else {
         timeout = run_timeout(loop);
-        if (timeout != 0 && !run_may_sleep(loop))
+        if (timeout != 0 && !FlLoop_SleepIfEmpty(loop))
             timeout = 0;
     }
     int err = run_poll(loop, timeout);

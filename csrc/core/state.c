@@ -154,6 +154,7 @@ FlState_Traverse(FlState *st, visitproc visit, void *arg)
     Py_VISIT(st->gen_log);
     Py_VISIT(st->asyncio_log);
     Py_VISIT(st->moment);
+    Py_VISIT(st->spare_context);
 #define X(name) Py_VISIT(st->hook_##name);
     FL_HOOKS(X)
 #undef X
@@ -189,6 +190,7 @@ FlState_Clear(FlState *st)
     Py_CLEAR(st->empty_tuple);
     Py_CLEAR(st->asyncio_log);
     Py_CLEAR(st->moment);
+    Py_CLEAR(st->spare_context);
 #define X(name) Py_CLEAR(st->hook_##name);
     FL_HOOKS(X)
 #undef X

@@ -372,6 +372,7 @@ typedef struct FlState {
     PyObject *empty_tuple;   /* owned */
     PyObject *asyncio_log;   /* owned; logger "asyncio" */
     PyObject *moment;        /* owned; gen.moment */
+    PyObject *spare_context; /* owned; core/context.c's, or NULL */
 #define X(name) PyObject *hook_##name; /* owned; NULL until handed in */
     FL_HOOKS(X)
 #undef X

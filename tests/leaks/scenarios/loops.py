@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import socket
+import threading
 import warnings
 from typing import Any
 
@@ -44,6 +46,36 @@ def ioloop() -> None:
     one = IOLoop(make_current=False)
     one.add_callback(one.stop)
     one.start()
+    one.close()
+
+
+@simple
+def callbacks_of_another_thread() -> None:
+    """More than an inbox takes before its producers wait."""
+    one = pyfastloop.new_event_loop()
+
+    def produce() -> None:
+        for _ in range(1500):
+            one.call_soon_threadsafe(str)
+        one.call_soon_threadsafe(one.stop)
+
+    thread = threading.Thread(target=produce)
+    one.call_soon(thread.start)
+    one.run_forever()
+    thread.join()
+    one.close()
+
+
+@simple
+def contexts_of_callbacks() -> None:
+    var: contextvars.ContextVar[object] = contextvars.ContextVar("var")
+    one = pyfastloop.new_event_loop()
+    handle = one.call_soon(var.set, object())
+    handle.get_context()
+    one.call_soon(var.set, object())
+    one.call_soon(contextvars.copy_context)
+    one.call_soon(one.stop)
+    one.run_forever()
     one.close()
 
 
