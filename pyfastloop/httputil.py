@@ -283,6 +283,9 @@ def encode_username_password(username: str | bytes, password: str | bytes) -> by
     return utf8(username) + b":" + utf8(password)
 
 
+_YEAR_10000 = 253402300800  # in seconds since the epoch
+
+
 def format_timestamp(
     ts: int | float | tuple[int, ...] | time.struct_time | datetime.datetime,
 ) -> str:
@@ -303,6 +306,8 @@ def format_timestamp(
         seconds = calendar.timegm(ts.utctimetuple())
     else:
         raise TypeError(f"unknown timestamp type: {ts!r}")
+    if 0 <= seconds < _YEAR_10000:
+        return _core.http_date(int(seconds))
     return email.utils.formatdate(seconds, usegmt=True)
 
 

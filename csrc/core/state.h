@@ -38,6 +38,7 @@
 
 #define FL_NET_TYPES(X)   \
     X(Listener)           \
+    X(OpenFile)           \
     X(BaseIOStream)       \
     X(IOStream)           \
     X(PipeIOStream)       \

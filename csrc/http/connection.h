@@ -228,6 +228,13 @@ PyObject *FlHTTP1_WriteHeaders(FlHTTP1Connection *conn, PyObject *start_line,
 PyObject *FlHTTP1_Write(FlHTTP1Connection *conn, PyObject *chunk);
 int FlHTTP1_Finish(FlHTTP1Connection *conn);
 
+/* Head and body of an answer, the body being n bytes of an open file (net/open_file.h)
+ * from offset, as its Content-Length says. New reference to a future of when all of it
+ * was sent, or NULL. */
+PyObject *FlHTTP1_SendFile(FlHTTP1Connection *conn, int status, PyObject *reason,
+                           FlHTTPHeaders *headers, PyObject *file, int64_t offset,
+                           int64_t n);
+
 /* ---- server_connection.c ---- */
 
 /* A bad message: logs, answers with the status if nothing was answered yet, lingers. */

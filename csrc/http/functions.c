@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "http/headers.h"
+#include "base/format.h"
 #include "proto/cookie.h"
 #include "proto/multipart.h"
 #include "proto/params.h"
@@ -429,7 +430,22 @@ core_split_signed_value(PyObject *Py_UNUSED(module), PyObject *text)
     return tuple;
 }
 
+static PyObject *
+core_http_date(PyObject *module, PyObject *seconds)
+{
+    char text[FL_HTTP_DATE_LEN];
+    long long unix_seconds = PyLong_AsLongLong(seconds);
+
+    (void)module;
+    if (unix_seconds == -1 && PyErr_Occurred())
+        return NULL;
+    return PyUnicode_FromStringAndSize(
+        text, (Py_ssize_t)fl_fmt_http_date(text, unix_seconds));
+}
+
 static PyMethodDef http_functions[] = {
+    {"http_date", core_http_date, METH_O,
+     PyDoc_STR("Seconds since the epoch as RFC 9110 section 5.6.7 writes them.")},
     {"parse_query", core_parse_query, METH_VARARGS, NULL},
     {"parse_cookie", core_parse_cookie, METH_O,
      PyDoc_STR("The pairs of a Cookie header as a dict; later ones win.")},

@@ -442,6 +442,54 @@ FlHTTP1_Write(FlHTTP1Connection *conn, PyObject *chunk)
     return future;
 }
 
+PyObject *
+FlHTTP1_SendFile(FlHTTP1Connection *conn, int status, PyObject *reason,
+                 FlHTTPHeaders *headers, PyObject *file, int64_t offset, int64_t n)
+{
+    PyObject *future = NULL, *stream = NULL;
+    fl_span text;
+    fl_out out;
+    int err;
+
+    fl_out_init(&out);
+    if (stream_closed(conn)) {
+        conn->headers_written = true;
+        future = failed_future(conn);
+        goto done;
+    }
+    if (check_order(conn, true) < 0 ||
+        !line_text(reason, FL_C_VALUE, "reason", &text) ||
+        put_head(conn, &out, status, text, headers) < 0)
+        goto done;
+    if (conn->expected != n || conn->chunking) {
+        PyErr_Format(PyExc_ValueError,
+                     "a file of %lld bytes needs a Content-Length that says so",
+                     (long long)n);
+        goto done;
+    }
+    if (out.failed) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    conn->expected = 0;
+    conn->headers_written = true;
+    stream = Py_NewRef(conn->stream); /* embeds the channel */
+    FlChannel *channel = conn->channel;
+
+    FlChannel_Cork(channel); /* head and first bytes leave in one packet */
+    err = FlChannel_Write(channel, NULL, out.p, out.n);
+    if (err == 0)
+        err = FlChannel_SendFile(channel, file, offset, n);
+    FlChannel_Uncork(channel);
+    if (err == 0)
+        future = written_future(conn);
+    watch_progress(conn);
+done:
+    fl_out_free(&out);
+    Py_XDECREF(stream);
+    return future;
+}
+
 /* What is to be done once the last byte of an answer was handed to the channel. */
 static void
 finish_sent(FlHTTP1Connection *conn)

@@ -43,7 +43,8 @@ static uint32_t
 wanted_events(const FlChannel *ch)
 {
     uint32_t events = 0;
-    bool sends = ch->queue_len > 0 && ch->corked == 0 && !ch->write_wants_in;
+    bool sends =
+        ch->queue_len > 0 && ch->corked == 0 && !ch->write_wants_in && !ch->file_waits;
 
     if (ch->want_read || ch->write_wants_in)
         events |= EPOLLIN;
@@ -308,7 +309,7 @@ close_down(FlChannel *ch, PyObject *exc, bool close_fd)
 
     ch->closed = true;
     ch->want_read = ch->connecting = ch->read_wants_out = ch->write_wants_in = false;
-    ch->unread = false;
+    ch->unread = ch->file_waits = false;
     ch->error = Py_XNewRef(exc);
     ch->loop->stats.open--;
     leave_epoll(ch);
@@ -785,6 +786,8 @@ FlChannel_Deferred(FlChannel *ch)
         if (err == 0 && fl_channel_settle(ch, true) < 0)
             err = fl_channel_fail_raised(ch);
     }
+    if (err == 0 && ch->file_waits)
+        err = fl_channel_file_fetched(ch);
     Py_DECREF(owner);
     return err;
 }

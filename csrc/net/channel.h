@@ -153,13 +153,14 @@ typedef struct {
 
 /* One entry of the write queue. */
 typedef struct {
-    const char *p;   /* next byte to send; NULL for a file */
-    size_t n;        /* bytes left */
-    PyObject *owner; /* owned: keeps p alive; NULL where block does, or for a file */
-    char *block;     /* owned: small writes copied together; or NULL */
-    size_t room;     /* of block: its size */
-    int64_t offset;  /* of a file: next byte */
-    int file;        /* owned descriptor; -1 when it is none */
+    const char *p; /* next byte to send; NULL for a file */
+    size_t n;      /* bytes left */
+    PyObject
+        *owner;     /* owned: keeps p alive, NULL where block does; or the FlOpenFile */
+    char *block;    /* owned: small writes copied together; or NULL */
+    size_t room;    /* of block: its size */
+    int64_t offset; /* of a file: next byte */
+    int64_t fetched; /* of a file: what stands before this was fetched by a thread */
 } fl_queued;
 
 enum {
@@ -197,6 +198,8 @@ struct FlChannel {
     bool deferred;       /* an entry on the ring */
     bool resume;         /* ... or after the op under way: offer the tail */
     bool unread;         /* reading stopped before -EAGAIN (io->buffers only) */
+    bool more;           /* for io->send: a file follows at once */
+    bool file_waits;     /* a thread fetches the file at the front */
     bool read_wants_out; /* set by io->recv: it waits for room to send */
     bool write_wants_in; /* set by io->send: it waits for bytes */
 };
@@ -260,10 +263,11 @@ int FlChannel_Append(FlChannel *ch, PyObject *owner, const char *p, size_t n);
  * refused). */
 int FlChannel_Flush(FlChannel *ch);
 
-/* n bytes of the file descriptor `fd` from offset. Takes over fd and closes it, on
- * failure too. A file that turns out shorter closes the channel with an OSError. 0
- * or -1 as FlChannel_Write. escapes */
-int FlChannel_SendFile(FlChannel *ch, int fd, int64_t offset, int64_t n);
+/* n bytes of an open file (open_file.h; the queue takes its own reference) from offset,
+ * at most FL_FILE_SLICE in one event. What is not in memory is fetched by a thread
+ * first. A file that turns out shorter, or cannot be read, is logged and closes the
+ * channel with an OSError. 0 or -1 as FlChannel_Write. escapes */
+int FlChannel_SendFile(FlChannel *ch, PyObject *file, int64_t offset, int64_t n);
 
 void FlChannel_Cork(FlChannel *ch);
 /* escapes */

@@ -42,8 +42,38 @@ int fl_channel_send_queue(FlChannel *ch, bool tell);
 /* Drops the queue. escapes */
 void fl_channel_drop_queue(FlChannel *ch);
 
+/* The queue's first entry; a fresh one at its end, NULL with MemoryError; the first one
+ * removed, what it owned given as an object (or NULL). */
+static inline fl_queued *
+fl_channel_first(FlChannel *ch)
+{
+    return &ch->queue[ch->queue_at];
+}
+fl_queued *fl_channel_push(FlChannel *ch);
+PyObject *fl_channel_pop(FlChannel *ch);
+
+/* After something was queued: sends a corked channel's surplus, watches for room.
+ * escapes */
+int fl_channel_queued(FlChannel *ch);
+
+/* Raises StreamClosedError; -1. */
+int fl_channel_not_open(FlChannel *ch);
+
+/* A file yields to the others after this much in one event. */
+#define FL_FILE_SLICE ((size_t)1024 * 1024)
+
+/* Sends of the file at the front: bytes, -errno (-EAGAIN with file_waits: a thread
+ * fetches it from a disk), FL_IO_RAISED; 0 where only a chunk was made of it, and
+ * *offered is 0. escapes */
+ssize_t fl_channel_send_file(FlChannel *ch, size_t *offered);
+
+/* A thread may have fetched what file_waits is about: sends on. 0 or -1 (fatal).
+ * escapes */
+int fl_channel_file_fetched(FlChannel *ch);
+
 /* What the tables of FlChannelIO share: members of more than one of them. */
 int fl_channel_known_fileno(FlChannel *ch); /* -1 with OSError: it is gone */
+ssize_t fl_channel_socket_send(FlChannel *ch, const struct iovec *iov, int n);
 int fl_channel_socket_error(FlChannel *ch);
 int fl_channel_pipe_error(FlChannel *ch);
 ssize_t fl_channel_pipe_send(FlChannel *ch, const struct iovec *iov, int n);

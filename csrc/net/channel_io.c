@@ -14,9 +14,11 @@ socket_recv(FlChannel *ch, char *buf, size_t n)
     return fl_socket_recv(ch->watch.fd, buf, n);
 }
 
-static ssize_t
-socket_send(FlChannel *ch, const struct iovec *iov, int n)
+ssize_t
+fl_channel_socket_send(FlChannel *ch, const struct iovec *iov, int n)
 {
+    if (ch->more)
+        return fl_socket_send_more(ch->watch.fd, iov, n);
     if (n == 1)
         return fl_socket_send(ch->watch.fd, iov->iov_base, iov->iov_len);
     return fl_socket_sendv(ch->watch.fd, iov, n);
@@ -45,7 +47,7 @@ plain_close(FlChannel *ch)
 
 const FlChannelIO FlChannelIO_Socket = {
     .recv = socket_recv,
-    .send = socket_send,
+    .send = fl_channel_socket_send,
     .fileno = fl_channel_known_fileno,
     .error = fl_channel_socket_error,
     .close = plain_close,

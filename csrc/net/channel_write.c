@@ -5,7 +5,8 @@
  * A write that finds the queue empty is sent from where it stands; only what the kernel
  * refuses is queued. Large chunks are queued by reference to the object that owns them,
  * so the one copy of a large write is the kernel's. Chunks are sent together by one
- * sendmsg; a file leaves by sendfile between them.
+ * sendmsg; files between them are
+ * channel_file.c's.
  *
  * Layer: net. Threads: the loop's.
  */
@@ -15,23 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sys/file_send.h"
 #include "sys/sockets.h"
 
 /* Chunks that go into one sendmsg; well below IOV_MAX, and a kilobyte of stack. */
 #define SEND_AT_ONCE 64
-
-/* A file yields to the others after this much in one event. */
-#define FILE_SLICE ((size_t)1024 * 1024)
-
-/* Pieces in which a file is read where sendfile cannot be used. */
-#define FILE_PIECE ((size_t)64 * 1024)
-
-static fl_queued *
-first(FlChannel *ch)
-{
-    return &ch->queue[ch->queue_at];
-}
 
 static fl_queued *
 last(FlChannel *ch)
@@ -39,9 +27,8 @@ last(FlChannel *ch)
     return &ch->queue[(ch->queue_at + ch->queue_len - 1) & (ch->queue_room - 1)];
 }
 
-/* A fresh entry at the end; NULL with MemoryError. */
-static fl_queued *
-push(FlChannel *ch)
+fl_queued *
+fl_channel_push(FlChannel *ch)
 {
     if (ch->queue_len == ch->queue_room) {
         uint32_t room = ch->queue_room == 0 ? 4 : 2 * ch->queue_room;
@@ -62,20 +49,16 @@ push(FlChannel *ch)
     fl_queued *entry = last(ch);
 
     memset(entry, 0, sizeof *entry);
-    entry->file = -1;
     return entry;
 }
 
-/* Removes the first entry; gives what it owned as an object (or NULL). */
-static PyObject *
-pop(FlChannel *ch)
+PyObject *
+fl_channel_pop(FlChannel *ch)
 {
-    fl_queued *entry = first(ch);
+    fl_queued *entry = fl_channel_first(ch);
     PyObject *owner = entry->owner;
 
     free(entry->block);
-    if (entry->file >= 0)
-        (void)fl_close(entry->file);
     ch->queue_at = (ch->queue_at + 1) & (ch->queue_room - 1);
     if (--ch->queue_len == 0) {
         ch->queue_at = 0;
@@ -92,8 +75,8 @@ void
 fl_channel_drop_queue(FlChannel *ch)
 {
     while (ch->queue_len > 0) {
-        ch->queued -= first(ch)->n;
-        Py_XDECREF(pop(ch));
+        ch->queued -= fl_channel_first(ch)->n;
+        Py_XDECREF(fl_channel_pop(ch));
     }
 }
 
@@ -105,7 +88,7 @@ enqueue(FlChannel *ch, PyObject *owner, const char *p, size_t n)
     if (n == 0)
         return 0;
     if (owner != NULL && n >= FL_COPY_MOST) {
-        entry = push(ch);
+        entry = fl_channel_push(ch);
         if (entry == NULL)
             return -1;
         entry->p = p;
@@ -125,7 +108,7 @@ enqueue(FlChannel *ch, PyObject *owner, const char *p, size_t n)
         size_t room = n > FL_COPY_MOST ? n : FL_COPY_MOST;
         char *block = malloc(room);
 
-        entry = block == NULL ? NULL : push(ch);
+        entry = block == NULL ? NULL : fl_channel_push(ch);
         if (entry == NULL) {
             free(block);
             if (!PyErr_Occurred())
@@ -149,7 +132,7 @@ advance(FlChannel *ch, size_t k)
     ch->total_sent += k;
     ch->loop->stats.bytes_sent += k;
     while (k > 0) {
-        fl_queued *entry = first(ch);
+        fl_queued *entry = fl_channel_first(ch);
 
         if (k < entry->n) {
             entry->p += k;
@@ -157,7 +140,7 @@ advance(FlChannel *ch, size_t k)
             return;
         }
         k -= entry->n;
-        Py_XDECREF(pop(ch));
+        Py_XDECREF(fl_channel_pop(ch));
         if (ch->closed)
             return;
     }
@@ -168,89 +151,23 @@ static ssize_t
 send_chunks(FlChannel *ch, size_t *offered)
 {
     struct iovec iov[SEND_AT_ONCE];
+    ssize_t sent;
     int n = 0;
 
     *offered = 0;
     for (uint32_t i = 0; i < ch->queue_len && n < SEND_AT_ONCE; i++) {
         fl_queued *entry = &ch->queue[(ch->queue_at + i) & (ch->queue_room - 1)];
 
-        if (entry->p == NULL)
+        if (entry->p == NULL) {
+            ch->more = true;
             break;
+        }
         iov[n].iov_base = (char *)entry->p;
         iov[n++].iov_len = entry->n;
         *offered += entry->n;
     }
-    return ch->io->send(ch, iov, n);
-}
-
-/* The file at the front has shrunk under the answer that promised it. */
-static void
-file_ended(FlChannel *ch)
-{
-    PyObject *exc;
-
-    PyErr_SetString(PyExc_OSError, "a file became shorter while it was being sent");
-    exc = PyErr_GetRaisedException();
-    FlChannel_Close(ch, exc);
-    Py_XDECREF(exc);
-}
-
-/* Puts the file's next piece in front of it as a chunk. 0, -errno or FL_IO_RAISED. */
-static int
-read_file_piece(FlChannel *ch)
-{
-    fl_queued file = *first(ch);
-    size_t n = file.n < FILE_PIECE ? file.n : FILE_PIECE;
-    char *block = malloc(n);
-    ssize_t got;
-    fl_queued *entry;
-
-    if (block == NULL)
-        return -ENOMEM;
-    got = fl_file_read_at(file.file, block, n, file.offset);
-    if (got <= 0) {
-        free(block);
-        if (got == 0)
-            file_ended(ch);
-        return (int)got;
-    }
-    if ((size_t)got < file.n) {
-        if (push(ch) == NULL) {
-            free(block);
-            return FL_IO_RAISED;
-        }
-        /* the last entry's place becomes the first's: everything moves by one */
-        ch->queue_at = (ch->queue_at - 1) & (ch->queue_room - 1);
-        file.n -= (size_t)got;
-        file.offset += got;
-        ch->queue[(ch->queue_at + 1) & (ch->queue_room - 1)] = file;
-    } else {
-        (void)fl_close(file.file);
-    }
-    entry = first(ch);
-    memset(entry, 0, sizeof *entry);
-    entry->p = entry->block = block;
-    entry->n = entry->room = (size_t)got;
-    entry->file = -1;
-    return 0;
-}
-
-/* Sends of the file at the front: bytes, -errno; 0 where only a chunk was made of it. */
-static ssize_t
-send_file(FlChannel *ch, size_t *offered)
-{
-    fl_queued *entry = first(ch);
-    ssize_t sent = -EINVAL;
-
-    *offered = entry->n < FILE_SLICE ? entry->n : FILE_SLICE;
-    if (ch->io->sendfile)
-        sent = fl_sendfile(ch->watch.fd, entry->file, &entry->offset, *offered);
-    if (sent == -EINVAL || sent == -ENOSYS) {
-        *offered = 0;
-        return read_file_piece(ch);
-    }
-    if (sent == 0)
-        file_ended(ch);
+    sent = ch->io->send(ch, iov, n);
+    ch->more = false;
     return sent;
 }
 
@@ -258,12 +175,13 @@ int
 fl_channel_send_queue(FlChannel *ch, bool tell)
 {
     uint64_t before = ch->total_sent;
-    size_t slice = FILE_SLICE;
+    size_t slice = FL_FILE_SLICE;
 
-    while (ch->queue_len > 0) {
-        bool file = first(ch)->p == NULL;
+    while (ch->queue_len > 0 && !ch->file_waits) {
+        bool file = fl_channel_first(ch)->p == NULL;
         size_t offered;
-        ssize_t sent = file ? send_file(ch, &offered) : send_chunks(ch, &offered);
+        ssize_t sent =
+            file ? fl_channel_send_file(ch, &offered) : send_chunks(ch, &offered);
 
         if (ch->closed)
             return fl_channel_drop_raised();
@@ -276,12 +194,12 @@ fl_channel_send_queue(FlChannel *ch, bool tell)
             break;
         }
         if (file && offered > 0) {
-            first(ch)->n -= (size_t)sent;
+            fl_channel_first(ch)->n -= (size_t)sent;
             ch->queued -= (size_t)sent;
             ch->total_sent += (size_t)sent;
             ch->loop->stats.bytes_sent += (size_t)sent;
-            if (first(ch)->n == 0)
-                Py_XDECREF(pop(ch));
+            if (fl_channel_first(ch)->n == 0)
+                Py_XDECREF(fl_channel_pop(ch));
             if ((size_t)sent >= slice)
                 break;
             slice -= (size_t)sent;
@@ -320,8 +238,8 @@ may_send_now(const FlChannel *ch)
            !ch->write_wants_in;
 }
 
-static int
-not_open(FlChannel *ch)
+int
+fl_channel_not_open(FlChannel *ch)
 {
     FlState *st = ch->loop->st;
     PyObject *type = FlState_Lazy(st, &st->StreamClosedError, "pyfastloop.iostream",
@@ -336,9 +254,8 @@ not_open(FlChannel *ch)
     return -1;
 }
 
-/* After something was queued: sends a corked channel's surplus, watches for room. */
-static int
-queued(FlChannel *ch)
+int
+fl_channel_queued(FlChannel *ch)
 {
     if (ch->queued > ch->mark_high)
         ch->above = true;
@@ -359,7 +276,7 @@ FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n)
 
     if (ch->closed || ch->closing) {
         Py_DECREF(owner);
-        return not_open(ch);
+        return fl_channel_not_open(ch);
     }
     for (int i = 0; i < n; i++)
         ch->total_queued += chunks[i].n;
@@ -405,7 +322,7 @@ FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n)
         PyErr_SetRaisedException(exc);
     }
     if (err == 0 && ch->queue_len > 0 && !ch->closed)
-        err = queued(ch);
+        err = fl_channel_queued(ch);
 done:
     Py_DECREF(owner);
     return err;
@@ -423,7 +340,7 @@ int
 FlChannel_Append(FlChannel *ch, PyObject *owner, const char *p, size_t n)
 {
     if (ch->closed || ch->closing)
-        return not_open(ch);
+        return fl_channel_not_open(ch);
     return enqueue(ch, owner, p, n);
 }
 
@@ -441,30 +358,6 @@ FlChannel_Flush(FlChannel *ch)
         err = fl_channel_settle(ch, true);
     Py_DECREF(owner);
     return err;
-}
-
-int
-FlChannel_SendFile(FlChannel *ch, int fd, int64_t offset, int64_t n)
-{
-    fl_queued *entry;
-
-    if (ch->closed || ch->closing || n <= 0) {
-        (void)fl_close(fd);
-        return n <= 0 ? 0 : not_open(ch);
-    }
-    entry = push(ch);
-    if (entry == NULL) {
-        (void)fl_close(fd);
-        return -1;
-    }
-    entry->file = fd;
-    entry->offset = offset;
-    entry->n = (size_t)n;
-    ch->queued += (size_t)n;
-    ch->total_queued += (size_t)n;
-    if (ch->queue_len == 1 && ch->corked == 0)
-        return FlChannel_Flush(ch);
-    return queued(ch);
 }
 
 void
@@ -502,7 +395,7 @@ FlChannel_Shutdown(FlChannel *ch)
     int err;
 
     if (ch->closed)
-        return not_open(ch);
+        return fl_channel_not_open(ch);
     if (ch->queue_len > 0 || ch->connecting) {
         ch->shutting = true;
         return 0;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "net/channel_internal.h"
 #include "sys/sockets.h"
 
 static PyObject *
@@ -160,14 +161,6 @@ plain_recv(FlChannel *ch, char *buf, size_t n)
     return fl_socket_recv(ch->watch.fd, buf, n);
 }
 
-static ssize_t
-plain_send(FlChannel *ch, const struct iovec *iov, int n)
-{
-    if (n == 1)
-        return fl_socket_send(ch->watch.fd, iov->iov_base, iov->iov_len);
-    return fl_socket_sendv(ch->watch.fd, iov, n);
-}
-
 static int
 plain_fileno(FlChannel *ch)
 {
@@ -208,7 +201,7 @@ plain_close(FlChannel *ch)
 
 const FlChannelIO fl_stream_io_socket = {
     .recv = plain_recv,
-    .send = plain_send,
+    .send = fl_channel_socket_send,
     .fileno = plain_fileno,
     .error = plain_error,
     .close = plain_close,

@@ -40,14 +40,6 @@ socket_recv(FlChannel *ch, char *buf, size_t n)
 }
 
 static ssize_t
-socket_send(FlChannel *ch, const struct iovec *iov, int n)
-{
-    if (n == 1)
-        return fl_socket_send(ch->watch.fd, iov->iov_base, iov->iov_len);
-    return fl_socket_sendv(ch->watch.fd, iov, n);
-}
-
-static ssize_t
 pipe_recv(FlChannel *ch, char *buf, size_t n)
 {
     FlTransport *tr = transport_of(ch);
@@ -88,7 +80,7 @@ any_close(FlChannel *ch)
 
 static const FlChannelIO socket_io = {
     .recv = socket_recv,
-    .send = socket_send,
+    .send = fl_channel_socket_send,
     .fileno = fl_channel_known_fileno,
     .error = fl_channel_socket_error,
     .close = any_close,

@@ -7,6 +7,7 @@
 #include "core/args.h"
 #include "core/future.h"
 #include "net/listener.h"
+#include "net/open_file.h"
 
 /* Writes after the end are counted, and told from this one on. */
 #define LOST_WRITES_TOLD 5
@@ -445,7 +446,8 @@ transport_send_file(PyObject *obj, PyObject *args)
 {
     FlTransport *tr = (FlTransport *)obj;
     long long offset, count;
-    int fd;
+    PyObject *file;
+    int fd, err;
 
     if (!PyArg_ParseTuple(args, "iLL:_send_file", &fd, &offset, &count))
         return NULL;
@@ -456,9 +458,12 @@ transport_send_file(PyObject *obj, PyObject *args)
                                                 : "Transport is closing");
         return NULL;
     }
-    if (FlChannel_SendFile(&tr->ch, fd, offset, count) < 0)
+    file = FlOpenFile_OfFd(tr->st, fd);
+    if (file == NULL)
         return NULL;
-    return future_of_all(tr);
+    err = FlChannel_SendFile(&tr->ch, file, offset, count);
+    Py_DECREF(file);
+    return err < 0 ? NULL : future_of_all(tr);
 }
 
 static PyObject *

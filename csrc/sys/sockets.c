@@ -36,17 +36,29 @@ fl_socket_send(int fd, const void *buf, size_t n)
     }
 }
 
-ssize_t
-fl_socket_sendv(int fd, const struct iovec *iov, int n)
+static ssize_t
+send_vector(int fd, const struct iovec *iov, int n, int flags)
 {
     struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
     for (;;) {
-        ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | flags);
         if (sent >= 0)
             return sent;
         if (errno != EINTR)
             return -errno;
     }
+}
+
+ssize_t
+fl_socket_sendv(int fd, const struct iovec *iov, int n)
+{
+    return send_vector(fd, iov, n, 0);
+}
+
+ssize_t
+fl_socket_send_more(int fd, const struct iovec *iov, int n)
+{
+    return send_vector(fd, iov, n, MSG_MORE);
 }
 
 ssize_t

@@ -30,6 +30,9 @@ ssize_t fl_socket_recv(int fd, void *buf, size_t n);
 ssize_t fl_socket_send(int fd, const void *buf, size_t n);
 ssize_t fl_socket_sendv(int fd, const struct iovec *iov, int n);
 
+/* The same for what something will follow at once: TCP may wait for it. */
+ssize_t fl_socket_send_more(int fd, const struct iovec *iov, int n);
+
 /* Datagrams: bytes received and who sent them (peer->len 0: nobody said); bytes sent, to
  * `to` or (NULL) the connected peer. */
 ssize_t fl_socket_recvfrom(int fd, void *buf, size_t n, fl_address *peer);

@@ -282,6 +282,7 @@ static PyMethodDef handler_methods[] = {
     {"set_status", (PyCFunction)(void (*)(void))FlHandler_set_status,
      METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("Sets the status; a phrase that could not be sent becomes Unknown.")},
+    {"_send_file", FlHandler_send_file, METH_VARARGS, NULL},
     {"get_status", FlHandler_get_status, METH_NOARGS,
      PyDoc_STR("The status of the response.")},
     {"set_header", (PyCFunction)(void (*)(void))FlHandler_set_header,

@@ -137,16 +137,16 @@ complete_head(FlRequestHandler *self)
     return err;
 }
 
-/* The connection when the answer can go to it as one block; borrowed, or NULL. */
+/* The connection when nothing stands between it and the handler; borrowed, or NULL. */
 static FlHTTP1Connection *
-direct_connection(FlRequestHandler *self)
+plain_connection(FlRequestHandler *self)
 {
     FlHTTPServerRequest *request = FlHandler_Request(self);
     FlState *st = self->st;
     FlHTTP1Connection *conn;
 
-    if (self->headers_written || !FlHandler_HasMap(self) || self->reason == NULL ||
-        request == NULL || request->connection == NULL ||
+    if (!FlHandler_HasMap(self) || self->reason == NULL || request == NULL ||
+        request->connection == NULL ||
         !Py_IS_TYPE(request->connection, st->HTTP1Connection_type))
         return NULL;
     if (self->transforms != NULL && self->transforms != Py_None &&
@@ -159,6 +159,66 @@ direct_connection(FlRequestHandler *self)
     if (conn->dict != NULL && PyDict_GET_SIZE(conn->dict) > 0)
         return NULL;
     return FlWeb_ConnectionOriginal(st) ? conn : NULL;
+}
+
+/* The same while the answer can go to it as one block. */
+static FlHTTP1Connection *
+direct_connection(FlRequestHandler *self)
+{
+    return self->headers_written ? NULL : plain_connection(self);
+}
+
+/* The same where everything was sent and nothing but the end is left to be told. */
+static FlHTTP1Connection *
+ending_connection(FlRequestHandler *self)
+{
+    FlHTTP1Connection *conn = self->headers_written ? plain_connection(self) : NULL;
+
+    return conn != NULL && FlHandler_BodySize(self) == 0 && conn->channel != NULL &&
+                   FlChannel_Queued(conn->channel) == 0
+               ? conn
+               : NULL;
+}
+
+static int
+end_direct(FlHTTP1Connection *conn)
+{
+    int err;
+
+    Py_INCREF(conn);
+    Py_CLEAR(conn->close_callback);
+    err = FlHTTP1_Finish(conn);
+    Py_DECREF(conn);
+    return err;
+}
+
+/* _send_file(file, offset, size): head and file to the connection, a future; None where
+ * anything stands between that wants to see the body. escapes */
+PyObject *
+FlHandler_send_file(PyObject *op, PyObject *args)
+{
+    FlRequestHandler *self = FlHandler_Cast(op);
+    FlHTTP1Connection *conn = direct_connection(self);
+    PyObject *file, *future;
+    long long offset, n;
+
+    if (!PyArg_ParseTuple(args, "O!LL:_send_file", self->st->OpenFile_type, &file,
+                          &offset, &n))
+        return NULL;
+    if (conn == NULL || !ORIGINAL(self, write) || !ORIGINAL(self, _write_cookies) ||
+        FlHandler_BodySize(self) != 0 || conn->head_request ||
+        (self->dict != NULL &&
+         PyDict_Contains(self->dict, self->st->str__new_cookie) != 0)) {
+        if (PyErr_Occurred())
+            return NULL;
+        Py_RETURN_NONE;
+    }
+    Py_INCREF(conn);
+    future = FlHTTP1_SendFile(conn, self->status, self->reason, FlHandler_Map(self),
+                              file, offset, n);
+    self->headers_written = conn->headers_written;
+    Py_DECREF(conn);
+    return future;
 }
 
 static int
@@ -288,8 +348,15 @@ finish_request(FlRequestHandler *self, PyObject *chunk, PyObject **future)
             PyDict_DelItem(self->dict, self->st->str__new_cookie) < 0)
             return -1; /* their headers are there: flush must not add them again */
     }
-    if (conn != NULL ? send_direct(self, conn) < 0 : send_general(self, future) < 0)
+    if (conn != NULL) {
+        if (send_direct(self, conn) < 0)
+            return -1;
+    } else if ((conn = ending_connection(self)) != NULL) {
+        if (end_direct(conn) < 0)
+            return -1;
+    } else if (send_general(self, future) < 0) {
         return -1;
+    }
     if (FlHandler_LogFinished(self) < 0)
         return -1;
     self->finished = true;

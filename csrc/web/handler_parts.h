@@ -88,6 +88,7 @@ PyObject *FlHandler_convert(PyObject *op, PyObject *value);
 PyObject *FlHandler_write(PyObject *op, PyObject *chunk);
 PyObject *FlHandler_finish(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                            PyObject *kwnames);
+PyObject *FlHandler_send_file(PyObject *op, PyObject *args);
 PyObject *FlHandler_complete_head(PyObject *op, PyObject *unused);
 PyObject *FlHandler_compute_etag(PyObject *op, PyObject *unused);
 PyObject *FlHandler_set_etag_header(PyObject *op, PyObject *unused);

@@ -1,31 +1,47 @@
 """Files from a directory, with versions, conditional requests and ranges.
 
 The path of a request is joined to the root, then checked twice: as text (nothing
-that ``..`` or a second slash could lead out) and, after symbolic links were followed,
-on the file system. One range is served (RFC 9110 section 14); several, or what is no
-range, get the whole file.
+that ``..`` or a second slash could lead out) and by opening it below the root, which
+the kernel does in one step with all links on the way. What was opened then is what is
+measured, described and sent, whatever happens to its path meanwhile. One range is
+served (RFC 9110 section 14); several, or what is no range, get the whole file.
 
-Differs from Tornado: a path with a NUL is 404 rather than 500, ``If-Range`` is heeded,
-a cached version is recomputed when the file's size or time changed, and a compressed
-neighbour (``page.html.br``, ``.zst``, ``.gz``) is sent to clients that accept it.
+A small file is read and leaves with its head; a larger one leaves by sendfile in C, in
+slices, or in pieces where something wants to see them: TLS, a transform, a subclass's
+``flush`` or ``write``. A subclass with a ``get_content`` or ``get_content_size`` of its
+own has these called for every answer. Nothing waits for a disk on the loop: a path that
+is not in the kernel's name cache is looked up, and bytes that are not in its memory are
+read, by a thread of the loop's default executor; so is a version's content.
+
+Differs from Tornado: a path with a NUL is 404 rather than 500 and a file that must not
+be read 403, ``If-Range`` is heeded, a cached version is recomputed when the file's size
+or time changed, and a compressed neighbour (``page.html.br``, ``.zst``, ``.gz``) is
+sent to clients that accept it. A file that becomes shorter while it is being sent ends
+its connection, and is logged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import email.utils
+import errno
+import functools
 import hashlib
 import mimetypes
 import os
 import re
 import stat
 import threading
-from collections.abc import Generator, Iterable
-from typing import Any, ClassVar
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, ClassVar, TypeVar
 
+from pyfastloop import _core
 from pyfastloop._codings import choose
+from pyfastloop.ioloop import IOLoop
 from pyfastloop.iostream import StreamClosedError
 from pyfastloop.log import gen_log
+from pyfastloop.web.base import connection_of
 from pyfastloop.web.errors import HTTPError
 from pyfastloop.web.handler import RequestHandler
 from pyfastloop.web.redirects import starts_with_host
@@ -33,6 +49,12 @@ from pyfastloop.web.redirects import starts_with_host
 __all__ = ["StaticFileHandler"]
 
 _READ_SIZE = 64 * 1024
+# A body up to this size is read and sent together with its head.
+_SMALL = 64 * 1024
+_T = TypeVar("_T")
+# What opening a path says where nothing can be found by it.
+_NOT_FOUND = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+_NO_FILE = {errno.EACCES, errno.ENXIO, errno.ENODEV}
 # Codings of neighbours, best first.
 _NEIGHBOURS = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
 # RFC 9110 section 14.1.1, blanks allowed as Tornado does; 18 digits are any file.
@@ -75,6 +97,12 @@ class StaticFileHandler(RequestHandler):
     allowed_symlink_directory: str | list[str] | None
     precompressed: bool
     modified: datetime.datetime | None
+    # What validate_absolute_path opened, and by which path; what is sent (a neighbour
+    # perhaps); the neighbour's coding.
+    _file: _core.OpenFile | None = None
+    _file_path: str | None = None
+    _served: _core.OpenFile | None = None
+    _coding: str | None = None
 
     def initialize(
         self,
@@ -88,8 +116,6 @@ class StaticFileHandler(RequestHandler):
         self.root = path
         self.default_filename = default_filename
         self.allowed_symlink_directory = allowed_symlink_directory
-        self._stat_result: os.stat_result | None = None
-        self._coding: str | None = None
 
     @classmethod
     def reset(cls) -> None:
@@ -105,13 +131,33 @@ class StaticFileHandler(RequestHandler):
 
     async def get(self, path: str, include_body: bool = True) -> None:
         """Serves ``path``, the group of the route."""
+        try:
+            await self._answer(path, include_body)
+        finally:
+            # The descriptor is not needed any longer; what is being sent has its own
+            # reference.
+            self._file = self._file_path = self._served = None
+
+    async def _answer(self, path: str, include_body: bool) -> None:
         self.path = self.parse_url_path(path)
         absolute_path = self.get_absolute_path(self.root, self.path)
+        if not self._looked_up(absolute_path):
+            await _in_thread(self._look_up, absolute_path)
         self.absolute_path = self.validate_absolute_path(self.root, absolute_path)
         if self.absolute_path is None:
             return  # redirected
+        if self.absolute_path != self._file_path:
+            self._file = self._file_path = None
         self.modified = self.get_modified_time()
-        served = self._choose_neighbour(self.absolute_path)
+        file = self._file
+        if file is not None:
+            if self._sends_files():
+                self._served = file
+                if self.precompressed and "Accept-Encoding" in self.request.headers:
+                    await self._choose_neighbour(self.absolute_path, file)
+            if self._version_is_due(self.absolute_path, file):
+                signature = file.size, file.mtime_ns
+                await _in_thread(self._version_of, self.absolute_path, signature)
         self.set_headers()
         if self.should_return_304():
             self.set_status(304)
@@ -122,9 +168,12 @@ class StaticFileHandler(RequestHandler):
             return
         self.set_header("Content-Length", end - start)
         if include_body:
-            await self._send(
-                served, start if start else None, end if end != size else None
-            )
+            if self._served is not None:
+                await self._send(self._served, start, end - start)
+            else:
+                await self._send_content(
+                    start if start else None, end if end != size else None
+                )
         elif self.request.method != "HEAD":
             raise HTTPError(500, "include_body=False is for HEAD requests")
 
@@ -157,48 +206,72 @@ class StaticFileHandler(RequestHandler):
         validator = "Etag" if condition.endswith('"') else "Last-Modified"
         return bool(condition == self._headers.get(validator))
 
-    def _choose_neighbour(self, absolute_path: str) -> str:
-        """The path to send: of the file, or of a compressed form of it."""
-        accept: str | None = self.request.headers.get("Accept-Encoding")
-        if not self.precompressed or accept is None or not self._sends_files():
-            return absolute_path
+    async def _choose_neighbour(self, path: str, file: _core.OpenFile) -> None:
+        """Lets a compressed form of the file be served, where there is one."""
         found = {}
         for coding, suffix in _NEIGHBOURS.items():
-            status = self._stat_neighbour(absolute_path + suffix)
-            if status is not None:
-                found[coding] = status
+            neighbour: _core.OpenFile | None
+            try:
+                neighbour = self._open(self.root, path + suffix, cached=True)
+            except BlockingIOError:
+                neighbour = await _in_thread(self._open_or_none, path + suffix)
+            except (OSError, ValueError, HTTPError):
+                continue
+            # Not what is older than the original.
+            if neighbour and neighbour.regular and neighbour.mtime_ns >= file.mtime_ns:
+                found[coding] = neighbour
         if not found:
-            return absolute_path
+            return
         self.add_header("Vary", "Accept-Encoding")
+        accept = self.request.headers["Accept-Encoding"]
         self._coding = choose(accept, list(found))
-        if self._coding is None:
-            return absolute_path
-        self.set_header("Content-Encoding", self._coding)
-        self._stat_result = found[self._coding]
-        return absolute_path + _NEIGHBOURS[self._coding]
+        if self._coding is not None:
+            self.set_header("Content-Encoding", self._coding)
+            self._served = found[self._coding]
 
     def _sends_files(self) -> bool:
         """Whether content and size are those of files: not where a subclass has them
         from elsewhere."""
         cls = type(self)
         return (
-            cls.get_content.__func__ is StaticFileHandler.get_content.__func__  # type: ignore[attr-defined]
-            and cls.get_content_size is StaticFileHandler.get_content_size
+            _function(cls.get_content) is _get_content
+            and cls.get_content_size is _get_content_size
+            and "get_content" not in self.__dict__
+            and "get_content_size" not in self.__dict__
         )
 
-    def _stat_neighbour(self, path: str) -> os.stat_result | None:
-        """A regular file that may be served and is not older than the original."""
-        try:
-            status = os.stat(path)
-            if not stat.S_ISREG(status.st_mode):
-                return None
-            self._check_links(self.root, path)
-        except (OSError, HTTPError):
-            return None
-        return status if status.st_mtime_ns >= self._stat().st_mtime_ns else None
+    async def _send(self, file: _core.OpenFile, start: int, size: int) -> None:
+        """Sends a part of a file: by the kernel, or in pieces."""
+        if size > _SMALL:
+            sent = self._send_file(file, start, size)
+            if sent is not None:
+                with contextlib.suppress(StreamClosedError):
+                    await sent
+                return
+        end = start + size
+        while start < end:
+            most = min(_READ_SIZE, end - start)
+            piece = file.read_cached(start, most)
+            if piece is None:
+                piece = await _in_thread(file.read, start, most)
+            if len(piece) < most:
+                gen_log.error(
+                    "Sending %s failed: it became shorter; its connection is closed",
+                    self.absolute_path,
+                )
+                connection_of(self.request).stream.close()
+                return
+            start += most
+            self.write(piece)
+            if start < end:  # the last piece is finish's
+                try:
+                    await self.flush()
+                except StreamClosedError:
+                    return
 
-    async def _send(self, path: str, start: int | None, end: int | None) -> None:
-        content = self.get_content(path, start, end)
+    async def _send_content(self, start: int | None, end: int | None) -> None:
+        """Sends what get_content gives."""
+        content = self.get_content(self.absolute_path or "", start, end)
         pieces = [content] if isinstance(content, bytes) else content
         for piece in pieces:
             if self._write_buffer:
@@ -211,7 +284,12 @@ class StaticFileHandler(RequestHandler):
 
     def compute_etag(self) -> str | None:
         """The file's version in quotes; None where it has none."""
-        version = self._get_cached_version(self.absolute_path or "")
+        path = self.absolute_path or ""
+        file = self._file
+        if file is not None and path == self._file_path:
+            version = self._version_of(path, (file.size, file.mtime_ns))
+        else:
+            version = self._get_cached_version(path)
         if version and self._coding:
             version += "-" + self._coding  # other bytes, another entity
         return f'"{version}"' if version else None
@@ -262,7 +340,7 @@ class StaticFileHandler(RequestHandler):
         if "\0" in path:
             raise HTTPError(404)
         absolute_path = os.path.abspath(os.path.join(root, path))
-        if not _is_below(os.path.abspath(root), absolute_path):
+        if not _is_below(_folder(root), absolute_path):
             raise HTTPError(403, "%s is not in root static directory", path)
         return absolute_path
 
@@ -272,32 +350,95 @@ class StaticFileHandler(RequestHandler):
         Raises :exc:`HTTPError`: 403 for what lies outside of ``root`` or is no file,
         404 for what is not there.
         """
-        if not _is_below(os.path.abspath(root), absolute_path):
+        if not _is_below(_folder(root), absolute_path):
             raise HTTPError(403, "%s is not in root static directory", self.path)
-        self._check_links(root, absolute_path)
-        if self.default_filename is not None and os.path.isdir(absolute_path):
-            # Relative links of the page need the slash.
-            if not self.request.path.endswith("/"):
-                if starts_with_host(self.request.path):
-                    raise HTTPError(
-                        403, "cannot redirect path with two initial slashes"
-                    )
-                self.redirect(self.request.path + "/", permanent=True)
-                return None
-            absolute_path = os.path.join(absolute_path, self.default_filename)
-            self._check_links(root, absolute_path)
-        if not os.path.exists(absolute_path):
-            raise HTTPError(404)
-        if not os.path.isfile(absolute_path):
+        try:
+            file = self._open(root, absolute_path)
+            if self.default_filename is not None and file.folder:
+                # Relative links of the page need the slash.
+                if not self.request.path.endswith("/"):
+                    if starts_with_host(self.request.path):
+                        raise HTTPError(
+                            403, "cannot redirect path with two initial slashes"
+                        )
+                    self.redirect(self.request.path + "/", permanent=True)
+                    return None
+                absolute_path = os.path.join(absolute_path, self.default_filename)
+                file = self._open(root, absolute_path)
+        except (OSError, ValueError) as error:
+            code = getattr(error, "errno", errno.ENOENT)  # ValueError: no file's name
+            if code in _NOT_FOUND:
+                raise HTTPError(404) from None
+            if code in _NO_FILE:
+                raise HTTPError(403, "%s cannot be read", self.path) from None
+            raise
+        if not file.regular:
             raise HTTPError(403, "%s is not a file", self.path)
+        self._file, self._file_path = file, absolute_path
         return absolute_path
 
-    def _check_links(self, root: str, absolute_path: str) -> None:
+    def _open(self, root: str, path: str, cached: bool = False) -> _core.OpenFile:
+        """Opens what may be served by an absolute path.
+
+        Raises :exc:`OSError`, :exc:`BlockingIOError` among them where ``cached`` and a
+        disk would be asked, and :exc:`HTTPError` (403) for what links lead out to.
+        """
+        if path == self._file_path and self._file is not None:
+            return self._file
+        folder = _folder(root)
+        try:
+            return _core.OpenFile(folder, _below(folder, path), cached)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.ENOSYS):
+                raise
+            if cached:
+                raise BlockingIOError(errno.EAGAIN, "links to follow", path) from None
+            without_openat2 = error.errno == errno.ENOSYS
+        # Links that are absolute or leave the root, or a kernel before Linux 5.6.
+        folder, real = self._follow_links(root, path)
+        if without_openat2:
+            return _core.OpenFile(None, real)
+        return _core.OpenFile(folder, _below(folder, real))
+
+    def _follow_links(self, root: str, path: str) -> tuple[str, str]:
+        """Where a path leads, and the folder of those allowed in which that lies."""
         allowed = self.allowed_symlink_directory
         folders = [allowed] if isinstance(allowed, str) else list(allowed or ())
-        real = os.path.realpath(absolute_path)
-        if not any(_is_below(os.path.realpath(f), real) for f in [root, *folders]):
-            raise HTTPError(403, "%s is not in root static directory", self.path)
+        real = os.path.realpath(path)
+        for folder in [root, *folders]:
+            folder = os.path.realpath(folder)
+            if _is_below(folder, real):
+                return folder, real
+        raise HTTPError(403, "%s is not in root static directory", self.path)
+
+    def _open_or_none(self, path: str) -> _core.OpenFile | None:
+        try:
+            return self._open(self.root, path)
+        except (OSError, ValueError, HTTPError):
+            return None
+
+    def _looked_up(self, path: str) -> bool:
+        """Whether validate_absolute_path will not have to wait for a disk."""
+        if type(self).validate_absolute_path is not _validate_absolute_path:
+            return True  # what that asks is not known
+        try:
+            file = self._open(self.root, path, cached=True)
+            if file.folder and self.default_filename is not None:
+                path = os.path.join(path, self.default_filename)
+                self._open(self.root, path, cached=True)
+                return True
+        except BlockingIOError:
+            return False
+        except (OSError, ValueError):
+            return True
+        self._file, self._file_path = file, path
+        return True
+
+    def _look_up(self, path: str) -> None:
+        """Makes the kernel know a path; in a thread."""
+        file = self._open_or_none(path)
+        if file is not None and file.folder and self.default_filename is not None:
+            self._open_or_none(os.path.join(path, self.default_filename))
 
     # -- content ----------------------------------------------------------------------
 
@@ -322,18 +463,19 @@ class StaticFileHandler(RequestHandler):
                     remaining -= len(piece)
                 yield piece
 
-    def _stat(self) -> os.stat_result:
-        if self._stat_result is None:
-            self._stat_result = os.stat(self.absolute_path or "")
-        return self._stat_result
-
     def get_content_size(self) -> int:
         """The length of the file in bytes."""
-        return self._stat().st_size
+        if self._served is not None:
+            return self._served.size
+        return os.stat(self.absolute_path or "").st_size
 
     def get_modified_time(self) -> datetime.datetime | None:
         """When the file was last changed, in whole seconds, aware."""
-        return datetime.datetime.fromtimestamp(int(self._stat().st_mtime), datetime.UTC)
+        if self._file is not None:
+            seconds = self._file.mtime_ns // 1_000_000_000
+        else:
+            seconds = int(os.stat(self.absolute_path or "").st_mtime)
+        return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
 
     def get_content_type(self) -> str:
         """The media type, by the file's name."""
@@ -389,7 +531,10 @@ class StaticFileHandler(RequestHandler):
 
     @classmethod
     def _get_cached_version(cls, abs_path: str) -> str | None:
-        signature = _signature(abs_path)
+        return cls._version_of(abs_path, _signature(abs_path))
+
+    @classmethod
+    def _version_of(cls, abs_path: str, signature: _Signature) -> str | None:
         with cls._lock:
             known = cls._static_hashes.get(abs_path)
             if known is not None and known[0] == signature:
@@ -400,6 +545,19 @@ class StaticFileHandler(RequestHandler):
                 cls._static_hashes.clear()
             cls._static_hashes[abs_path] = (signature, version)
         return version
+
+    def _version_is_due(self, path: str, file: _core.OpenFile) -> bool:
+        """Whether a thread should make a version first: not where a subclass does,
+        which expects to be on the loop."""
+        cls = type(self)
+        if (
+            cls.compute_etag is not _compute_etag
+            or _function(cls.get_content_version) is not _get_content_version
+            or _function(cls.get_content) is not _get_content
+        ):
+            return False
+        known = cls._static_hashes.get(path)
+        return known is None or known[0] != (file.size, file.mtime_ns)
 
     @classmethod
     def _compute_version(cls, abs_path: str) -> str | None:
@@ -414,7 +572,7 @@ class StaticFileHandler(RequestHandler):
     def _require_modest_file(cls, abs_path: str) -> None:
         """Raises for a file that must not be read for its version: opening a pipe
         would wait for ever. Where content comes from elsewhere there is none."""
-        if cls.get_content.__func__ is not StaticFileHandler.get_content.__func__:  # type: ignore[attr-defined]
+        if _function(cls.get_content) is not _get_content:
             return
         try:
             status = os.stat(abs_path)
@@ -429,6 +587,40 @@ class StaticFileHandler(RequestHandler):
                 abs_path,
                 status.st_size,
             )
+
+
+def _function(method: Any) -> Any:
+    """What a class method calls, or what somebody put in its place."""
+    return getattr(method, "__func__", method)
+
+
+# What the class was born with: patches of it are to be seen, too.
+_get_content = _function(StaticFileHandler.get_content)
+_get_content_size = StaticFileHandler.get_content_size
+_get_content_version = _function(StaticFileHandler.get_content_version)
+_compute_etag = StaticFileHandler.compute_etag
+_validate_absolute_path = StaticFileHandler.validate_absolute_path
+
+
+async def _in_thread(function: Callable[..., _T], *args: Any) -> _T:
+    return await IOLoop.current().run_in_executor(None, function, *args)
+
+
+@functools.lru_cache(maxsize=64)
+def _normal(path: str) -> str:
+    return os.path.normpath(path)
+
+
+def _folder(root: str) -> str:
+    """os.path.abspath of a root; an absolute one is worked out once."""
+    if isinstance(root, str) and root.startswith(os.path.sep):
+        return _normal(root)
+    return os.path.abspath(root)
+
+
+def _below(folder: str, path: str) -> str:
+    """A path relative to a folder it lies in; both absolute and normal."""
+    return path[len(folder.rstrip(os.path.sep)) + 1 :] or "."
 
 
 def _parse_range(value: str | None) -> tuple[int | None, int | None] | None:

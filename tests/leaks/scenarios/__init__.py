@@ -42,6 +42,7 @@ USES = {
     "IOStream": "stream_echo",
     "Listener": "listener",
     "Loop": "loop",
+    "OpenFile": "static_file",
     "PipeIOStream": "pipes",
     "ReadPipeTransport": "pipe_transports",
     "RequestHandlerBase": "http_plain",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import logging
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from pyfastloop import concurrent, httpserver, httputil, iostream, log, web
@@ -108,6 +112,10 @@ def served(
     return run
 
 
+FILES = Path(tempfile.mkdtemp(prefix="pyfastloop-leaks-"))
+(FILES / "large").write_bytes(b"x" * 100_000)
+atexit.register(shutil.rmtree, FILES)
+
 HEAD = b" HTTP/1.1\r\nHost: a\r\nCookie: a=b; c=d\r\nX-A: 1\r\n\r\n"
 CHUNKED = (
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -126,6 +134,14 @@ for name, function in {
     ),
     "http_half_requests": served(b"GET / HTTP/1.1\r\nHost: a\r\n", BODY[:-3]),
     "http_client_leaves": served(b"GET /w" + HEAD),
+    # This file is larger than what is read before it is sent.
+    "static_file": served(
+        b"GET /static/large" + HEAD,
+        b"HEAD /static/large" + HEAD,
+        b"GET /static/nope" + HEAD,
+        answers=1,
+        static_path=str(FILES),
+    ),
     "access_log": served(
         b"GET /" + HEAD, answers=1, log_function=log.AccessLog(os.devnull)
     ),
