@@ -36,6 +36,7 @@
 #include "net/iostream.h"
 #include "proto/chunked.h"
 #include "proto/http1_head.h"
+#include "sys/sockets.h"
 
 typedef enum {
     LINK_IDLE,
@@ -70,8 +71,9 @@ typedef struct {
     uint64_t left;       /* LENGTH: bytes of the body to come */
     uint64_t body_total; /* bytes of the body seen */
     uint64_t max_body;
-    uint64_t head_at; /* loop time at which the head was whole */
-    uint64_t seen;    /* bytes that came, of all answers */
+    uint64_t head_at;     /* loop time at which the head was whole */
+    uint64_t seen;        /* bytes that came, of all answers */
+    uint64_t sent_before; /* bytes the channel had sent before this request */
     uint32_t max_head;
     uint32_t uses;  /* requests begun */
     size_t scanned; /* of the head, for the parser */
@@ -739,6 +741,34 @@ link_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
+/* An idle link that waited: what has arrived meanwhile is an end, or nobody's answer,
+ * and closes it. With TLS it may be neither (a session ticket): TLS is asked, but only
+ * where the kernel has something, because its "nothing yet" is an exception. 0, or -1
+ * with an exception that is no connection's. escapes */
+static int
+link_look(FlClientLink *self)
+{
+    FlChannel *ch = self->channel;
+    ssize_t got;
+
+    if (self->state != LINK_IDLE || FlChannel_Closed(ch))
+        return 0;
+    if (ch->io->buffers && !fl_socket_has_news(ch->watch.fd))
+        return 0;
+    got = FlChannel_ReadMore(ch, 1);
+    if (got == -EAGAIN)
+        return 0;
+    if (got == FL_IO_RAISED) {
+        if (!PyErr_ExceptionMatches(PyExc_OSError)) /* ssl's errors are such */
+            return -1;
+        PyErr_Clear();
+    }
+    self->state = LINK_DEAD;
+    if (self->channel != NULL)
+        FlChannel_Close(self->channel, NULL);
+    return 0;
+}
+
 PyDoc_STRVAR(link_start_doc,
              "start($self, sink, head, body, flags, max_body_size, /)\n--\n\n"
              "Send head (bytes) and body (bytes or None) and tell sink of the answer.\n"
@@ -769,18 +799,10 @@ link_start(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
         PyErr_SetString(PyExc_RuntimeError, "the link is busy with another request");
         return NULL;
     }
-    if (self->state == LINK_IDLE && self->uses > 0 && !ch->io->buffers) {
-        /* It waited: what has arrived meanwhile is an end, or nobody's answer. */
-        ssize_t got = FlChannel_ReadMore(ch, 1);
-
-        if (got == FL_IO_RAISED)
-            return NULL;
-        if (got != -EAGAIN) {
-            self->state = LINK_DEAD;
-            FlChannel_Close(ch, NULL);
-        }
-    }
-    if (self->state != LINK_IDLE || FlChannel_Closed(ch) || FlChannel_Eof(ch)) {
+    if (self->uses > 0 && link_look(self) < 0)
+        return NULL;
+    if (self->state != LINK_IDLE || self->sink != NULL || FlChannel_Closed(ch) ||
+        FlChannel_Eof(ch)) {
         self->state = LINK_DEAD;
         Py_RETURN_FALSE;
     }
@@ -795,6 +817,7 @@ link_start(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
     self->begun = self->paused = self->reusable = self->keep = false;
     self->interim = 0;
     self->scanned = 0;
+    self->sent_before = ch->total_sent;
     chunks[0] = (fl_chunk){PyBytes_AS_STRING(args[1]),
                            (size_t)PyBytes_GET_SIZE(args[1]), args[1]};
     if (args[2] != Py_None && PyBytes_GET_SIZE(args[2]) > 0) {
@@ -985,6 +1008,15 @@ link_get_head_at(PyObject *op, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+link_get_untouched(PyObject *op, void *Py_UNUSED(closure))
+{
+    FlClientLink *self = (FlClientLink *)op;
+
+    return PyBool_FromLong(self->channel != NULL &&
+                           self->channel->total_sent == self->sent_before);
+}
+
+static PyObject *
 link_get_bytes_moved(PyObject *op, void *Py_UNUSED(closure))
 {
     FlClientLink *self = (FlClientLink *)op;
@@ -1020,6 +1052,8 @@ static PyGetSetDef link_getset[] = {
     {"closed", link_get_closed, NULL, "No request can be sent any more.", NULL},
     {"head_at", link_get_head_at, NULL,
      "When the last head was whole, as time.monotonic() tells time.", NULL},
+    {"untouched", link_get_untouched, NULL,
+     "Not a byte of the last request has left: it may be sent elsewhere.", NULL},
     {"bytes_moved", link_get_bytes_moved, NULL,
      "Bytes sent and received so far; grows while the peer is alive.", NULL},
     {NULL, NULL, NULL, NULL, NULL},

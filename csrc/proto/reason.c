@@ -34,7 +34,7 @@ static const entry entries[FL_REASON_COUNT] = {
                        400},
     [FL_BAD_CODING_UNKNOWN] = {"transfer coding other than chunked", 501},
     [FL_BAD_CODING_VERSION] = {"Transfer-Encoding in HTTP/1.0", 400},
-    [FL_BAD_TARGET_LONG] = {"request line is longer than the limit for the head", 414},
+    [FL_BAD_TARGET_LONG] = {"first line is longer than the limit for the head", 414},
     [FL_BAD_HEAD_LONG] = {"head is longer than its limit", 431},
     [FL_BAD_FIELD_COUNT] = {"more header lines than the limit", 431},
     [FL_BAD_CHUNK_SIZE] = {"chunk size is no hexadecimal number of up to 16 digits",

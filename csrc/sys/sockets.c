@@ -24,6 +24,19 @@ fl_socket_recv(int fd, void *buf, size_t n)
     }
 }
 
+bool
+fl_socket_has_news(int fd)
+{
+    char first;
+
+    for (;;) {
+        if (recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)
+            return true;
+        if (errno != EINTR)
+            return errno != EAGAIN && errno != EWOULDBLOCK;
+    }
+}
+
 ssize_t
 fl_socket_send(int fd, const void *buf, size_t n)
 {

@@ -26,6 +26,10 @@ typedef struct {
  * -errno. */
 ssize_t fl_socket_recv(int fd, void *buf, size_t n);
 
+/* Whether a receive would give something: bytes, the peer's end or an error. Takes
+ * nothing. */
+bool fl_socket_has_news(int fd);
+
 /* Bytes sent, possibly fewer than given; -EAGAIN when the kernel takes none; -errno. */
 ssize_t fl_socket_send(int fd, const void *buf, size_t n);
 ssize_t fl_socket_sendv(int fd, const struct iovec *iov, int n);

@@ -358,7 +358,7 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
             not begun
             and link.uses > 1
             and not isinstance(why, str)
-            and self.request.method in _IDEMPOTENT
+            and (self.request.method in _IDEMPOTENT or link.untouched)
             and self._out.producer is None
         ):
             # A pooled connection that the server had closed already.
@@ -369,6 +369,8 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
             gen_log.info("Malformed HTTP message from %s: %s", self._where, why)
             if why.endswith(("too long", "too large")):
                 why += f" (the client's max_body_size is {self.max_body_size})"
+            elif why.startswith(("head is longer", "first line is longer")):
+                why += f" (the client's max_header_size is {self.max_header_size})"
             error: BaseException = HTTPStreamClosedError(
                 f"Malformed answer from {self._where}: {why}"
             )

@@ -32,8 +32,9 @@ idle, so the oldest one is found at once, and one timer serves all of them.
 link is read, so that a close that has reached this machine closes the link before
 anybody takes it; and before a request is sent over a link that has waited, it is read
 once more. What remains is the race: the request was already under way. Then, if no
-byte of an answer came and the request is idempotent (RFC 9110 section 9.2.2) and can be
-repeated, it is sent once more, on a new connection; otherwise the caller is told.
+byte of an answer came and the request can be repeated, it is sent once more on a new
+connection where it is idempotent (RFC 9110 section 9.2.2), or where not a byte of it
+had left; otherwise the caller is told.
 
 **Leftovers.** A byte after the end of an answer, or on an idle link, closes the link:
 whose answer it would be taken for is the matter of response smuggling.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import importlib.util
 import logging
@@ -284,6 +285,122 @@ class TestPool:
         with RawServer(serve) as server:
             run(main, server)
         assert server.accepted == 1
+
+    @pytest.mark.parametrize("how", ["close", "unwrap", "reset"])
+    @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_a_close_that_came_before_the_request_costs_nothing(self, method, tls, how):
+        """The server has closed, and the loop has not had a turn to see it: whatever
+        the method, the request goes over another connection."""
+        answered, closed = threading.Event(), threading.Event()
+
+        async def main(server):
+            with client_of_test() as http:
+                for _ in range(2):
+                    response = await http.fetch(
+                        server.url,
+                        method=method,
+                        body=b"x" if method == "POST" else None,
+                        ca_certs=CERTIFICATE,
+                    )
+                    assert response.body == b"ok"
+                    answered.set()
+                    closed.wait(10)  # the loop does not look meanwhile
+
+        def serve(conn, server):
+            server.request(conn)
+            conn.sendall(ok())
+            if server.accepted == 1:
+                answered.wait(10)
+                if how == "reset":
+                    reset(conn)
+                elif how == "unwrap" and tls:
+                    conn.settimeout(0)
+                    with contextlib.suppress(ssl.SSLError):
+                        conn.unwrap()
+                    conn.close()
+                else:
+                    conn.close()
+                closed.set()
+            else:
+                assert conn.recv(1) == b""
+
+        with RawServer(serve, server_tls() if tls else None) as server:
+            run(main, server)
+        assert server.accepted == 2
+        assert len(server.heads) == 2
+
+    @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+    def test_post_is_sent_once_even_when_it_met_a_stale_connection(self, tls):
+        """The server takes the request in and goes: nobody knows what it did."""
+
+        async def main(server):
+            with client_of_test() as http:
+                await http.fetch(server.url, ca_certs=CERTIFICATE)
+                with pytest.raises(HTTPStreamClosedError, match="without an answer"):
+                    await http.fetch(
+                        server.url, method="POST", body=b"x", ca_certs=CERTIFICATE
+                    )
+
+        def serve(conn, server):
+            server.request(conn)
+            conn.sendall(ok())
+            server.request(conn)
+
+        with RawServer(serve, server_tls() if tls else None) as server:
+            run(main, server)
+        assert server.accepted == 1
+        assert len(server.heads) == 2
+
+    def test_post_of_which_nothing_left_is_sent_again(self):
+        """The kernel takes none of it because the connection broke a moment before."""
+
+        async def main(server):
+            with client_of_test() as http:
+                await http.fetch(server.url)
+                (link,) = http.pool._idle
+                link.stream.socket.shutdown(socket.SHUT_WR)
+                response = await http.fetch(server.url, method="POST", body=b"x")
+                assert response.body == b"second"
+
+        def serve(conn, server):
+            server.request(conn)
+            first = server.accepted == 1
+            conn.sendall(ok(b"first" if first else b"second"))
+            if first:
+                # It sees the end of the other side and stays: nothing tells the client
+                # before it writes.
+                conn.recv(1)
+                server.ended.acquire(timeout=10)
+
+        with RawServer(serve) as server:
+            run(main, server)
+        assert server.accepted == 2
+        assert server.bodies == [b"", b"x"]
+
+    def test_tls_bytes_that_wait_in_the_kernel_are_nobodys_answer(self):
+        said = threading.Event()
+
+        async def main(server):
+            with client_of_test() as http:
+                await http.fetch(server.url, ca_certs=CERTIFICATE)
+                said.wait(10)  # the loop does not look meanwhile
+                response = await http.fetch(server.url, ca_certs=CERTIFICATE)
+                assert response.body == b"second"
+
+        def serve(conn, server):
+            server.request(conn)
+            if server.accepted == 1:
+                conn.sendall(ok(b"first"))
+                conn.sendall(ok(b"nobody asked"))
+                said.set()
+                assert conn.recv(1) == b""
+            else:
+                conn.sendall(ok(b"second"))
+
+        with RawServer(serve, server_tls()) as server:
+            run(main, server)
+        assert server.accepted == 2
 
     def test_nor_once_an_answer_has_begun(self):
         async def main(server):

@@ -83,6 +83,58 @@ REFUSED = {
     "gzip that is none": ok(b"abc", "Content-Encoding: gzip"),
 }
 
+# What the error says of each, beside the host.
+CAUSES = {
+    "nothing": "closed the connection without an answer",
+    "half a status line": "in the middle of its answer",
+    "half a head": "in the middle of its answer",
+    "no status": "status line",
+    "not http": "status line",
+    "http/0.9": "in the middle of its answer",
+    "http/2.0": "version is neither",
+    "http/1.2": "version is neither",
+    "status of two digits": "status line",
+    "status of four digits": "status line",
+    "status with a sign": "status line",
+    "lower case": "status line",
+    "bare lf": "CR LF",
+    "bare cr": "CR LF",
+    "nul in the reason": "control byte",
+    "nul in a value": "control byte",
+    "no colon": "header name",
+    "space before the colon": "white space between header name and colon",
+    "a folded line": "folded",
+    "an empty name": "header name",
+    "two lengths": "Content-Length is given more than once",
+    "length with a sign": "Content-Length is no decimal number",
+    "length below zero": "Content-Length is no decimal number",
+    "length with a space": "Content-Length is no decimal number",
+    "length with an underscore": "Content-Length is no decimal number",
+    "hexadecimal length": "Content-Length is no decimal number",
+    "length of 4300 digits": "Content-Length is no decimal number",
+    "an enormous length": "max_body_size",
+    "a short body": "in the middle of its answer",
+    "unknown transfer coding": "Transfer-Encoding is malformed",
+    "chunked and length": "Content-Length and Transfer-Encoding",
+    "chunked in 1.0": "Transfer-Encoding in HTTP/1.0",
+    "chunk size garbage": "chunk size is no hexadecimal number",
+    "chunk size with a sign": "chunk size is no hexadecimal number",
+    "chunk size with 0x": "chunk size is no hexadecimal number",
+    "an enormous chunk": "chunk size is no hexadecimal number",
+    "chunk without its end": "chunk data is not followed by CR LF",
+    "chunk ended by lf": "chunk size line",
+    "no last chunk": "in the middle of its answer",
+    "extension flood": "chunk size line is longer than its limit",
+    "trailer flood": "more trailer lines than the limit",
+    "bad trailer": "trailer line is malformed",
+    "many fields": "more header lines than the limit",
+    "an endless field": "max_header_size is 65536",
+    "an endless reason": "max_header_size is 65536",
+    "a flood of 100": "too many 1xx answers",
+    "101 that nobody asked for": "switched protocols",
+    "gzip that is none": "not valid gzip",
+}
+
 TAKEN = {
     "no reason": (b"HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nab", b"ab"),
     "two equal lengths": (
@@ -153,6 +205,7 @@ def test_refused(name, streamed):
     assert isinstance(error, HTTPStreamClosedError), (name, error)
     assert not is_timeout(error)
     assert "127.0.0.1" in str(error)
+    assert CAUSES[name] in str(error)
 
 
 @pytest.mark.parametrize("piece", [1, 3, 10**9])
