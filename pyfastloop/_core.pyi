@@ -249,22 +249,35 @@ class ClientLink:
     @classmethod
     def request_head(cls, method: str, target: str, headers: Any, /) -> bytes: ...
 
-@final
+@disjoint_base
 class WebSocketLink:
+    handler: Any
+    params: Any
+    close_code: Any
+    close_reason: Any
+    client_terminated: bool
+    server_terminated: bool
+    mask_outgoing: bool
+    _context: Any
+    _deflater: Any
+    _inflater: Any
+    _waiting: bool
     stream: Any
-    def __new__(
-        cls,
-        stream: Any,
-        sink: Any,
-        is_client: bool,
-        max_message_size: int,
-        compression: bool,
-    ) -> Self: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
-    def queued(self) -> int: ...
-    def resume(self) -> None: ...
-    def abort(self) -> None: ...
-    def finish(self) -> None: ...
+    def _queued(self) -> int: ...
+    def _attach(
+        self, stream: Any, max_message_size: int, max_write_buffer: int | None, /
+    ) -> None: ...
+    def _let_go(self) -> None: ...
+    def _resume(self) -> None: ...
+    def _close_now(self) -> None: ...
+    def _close_sent(self) -> None: ...
+    def is_closing(self) -> bool: ...
+    def write_message(self, message: Any, binary: bool = False) -> Any: ...
+    def write_encoded(self, frame: bytes, /) -> Any: ...
+    @classmethod
+    def _publish(cls, links: list[Any], frame: bytes, /) -> int: ...
     @staticmethod
     def frame(opcode: int, data: Any, flags: int, key: bytes | None, /) -> bytes: ...
     @staticmethod
@@ -554,6 +567,21 @@ def explain_server(
 # ---- net: streams and listeners ----
 
 _Callback = Callable[..., object]
+
+@disjoint_base
+class WebSocketHandlerBase(RequestHandlerBase):
+    ws_connection: Any
+    close_code: Any
+    close_reason: Any
+    open_args: Any
+    open_kwargs: Any
+    _headers: HTTPHeaders
+    _topics: Any
+    _on_close_called: bool
+    _upgraded: bool
+    def write_message(self, message: Any, binary: bool = False) -> Any: ...
+    def _field(self, name: str, /) -> str | None: ...
+    def _slim(self) -> None: ...
 
 @disjoint_base
 class Listener:

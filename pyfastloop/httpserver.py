@@ -343,6 +343,9 @@ class _CallableAdapter(httputil.HTTPMessageDelegate):
         self._chunks = []
 
 
+_NOBODY: frozenset[str] = frozenset()
+
+
 class _HTTPRequestContext:
     """What a server knows of a connection's peer; ``request.connection.context``.
 
@@ -350,6 +353,19 @@ class _HTTPRequestContext:
     server was told to trust them (``xheaders``); ``_orig_remote_ip`` and
     ``_orig_protocol`` are the connection's own.
     """
+
+    # One for each connection, idle ones too: a dict is made for a program's own only.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_internet",
+        "_orig_protocol",
+        "_orig_remote_ip",
+        "address",
+        "protocol",
+        "remote_ip",
+        "trusted_downstream",
+    )
 
     def __init__(
         self,
@@ -371,7 +387,9 @@ class _HTTPRequestContext:
         self._internet = internet
         self._orig_remote_ip = self.remote_ip
         self._orig_protocol = self.protocol
-        self.trusted_downstream = set(trusted_downstream or ())
+        self.trusted_downstream = (
+            frozenset(trusted_downstream) if trusted_downstream else _NOBODY
+        )
 
     def __str__(self) -> str:
         if self._internet:

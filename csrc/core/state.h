@@ -69,6 +69,7 @@
     X(Hooks)            \
     X(Routes)           \
     X(RequestHandler)   \
+    X(WebSocketHandler) \
     X(Run)              \
     X(AccessLog)        \
     X(WebFunctions)     \
@@ -147,7 +148,10 @@
     X(_on_end)             \
     X(_on_head)            \
     X(_on_lost)            \
-    X(_on_message)
+    X(_hook_returned)      \
+    X(compress)            \
+    X(on_message)          \
+    X(write_message)
 
 #define FL_WEB_NAMES(X)              \
     X(__dict__)                      \
@@ -296,6 +300,7 @@
     X(GzipMessageDelegate)   \
     X(InputErrorBase)        \
     X(call_when_done)        \
+    X(WebSocketClosedError)  \
     X(responses)             \
     X(json_encode_module)    \
     X(convert_odd_value)     \

@@ -51,7 +51,12 @@ fl_stream_fail_future(FlIOStream *s, PyObject **future)
     if (failed == NULL)
         return;
     *future = NULL;
-    exc = FlFuture_Done(failed) ? NULL : fl_stream_closed_error(s);
+    if (FlFuture_Done(failed))
+        exc = NULL;
+    else if (s->closed_error != NULL)
+        exc = PyObject_CallFunction(s->closed_error, "s", "the connection was closed");
+    else
+        exc = fl_stream_closed_error(s);
     if (exc != NULL && FlFuture_SetExceptionUnlessDone(failed, exc) == 0)
         (void)FlFuture_Exception(failed); /* silent when nobody awaits it */
     if (PyErr_Occurred())
@@ -475,6 +480,12 @@ FlIOStream_GiveBack(PyObject *stream)
     return fl_stream_update_reading(s);
 }
 
+void
+FlIOStream_SetClosedError(PyObject *stream, PyObject *type)
+{
+    Py_XSETREF(((FlIOStream *)stream)->closed_error, Py_NewRef(type));
+}
+
 Py_ssize_t
 FlIOStream_MaxBuffer(PyObject *stream)
 {
@@ -503,6 +514,7 @@ fl_stream_traverse(PyObject *self, visitproc visit, void *arg)
         Py_VISIT(s->writes[(s->writes_at + i) & (s->writes_room - 1)].future);
     Py_VISIT(s->connect_future);
     Py_VISIT(s->close_handle);
+    Py_VISIT(s->closed_error);
     Py_VISIT(s->dict);
     if (fl_ssl_check(s))
         return fl_ssl_traverse(s, visit, arg);
@@ -526,6 +538,7 @@ fl_stream_clear(PyObject *self)
     }
     Py_CLEAR(s->connect_future);
     Py_CLEAR(s->close_handle);
+    Py_CLEAR(s->closed_error);
     Py_CLEAR(s->dict);
     if (fl_ssl_check(s))
         fl_ssl_clear(s);

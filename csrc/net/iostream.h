@@ -35,6 +35,14 @@ int FlIOStream_Borrow(PyObject *stream, const FlChannelOps *ops, void *self);
  * FlChannel_Took). 0 or -1. */
 int FlIOStream_GiveBack(PyObject *stream);
 
+/* What write() does with bytes: sends or queues them and gives the future. NULL with
+ * StreamClosedError or MemoryError. escapes */
+PyObject *FlIOStream_WriteBytes(PyObject *stream, PyObject *bytes);
+
+/* The futures of writes that the close cuts off fail with this class (borrowed; it takes
+ * a message) instead of StreamClosedError. */
+void FlIOStream_SetClosedError(PyObject *stream, PyObject *type);
+
 /* The stream's close callback stays its own while it is borrowed; max_buffer_size as
  * given. */
 Py_ssize_t FlIOStream_MaxBuffer(PyObject *stream);

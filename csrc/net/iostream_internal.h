@@ -63,7 +63,8 @@ typedef struct FlIOStream {
     Py_ssize_t max_buffer_size;
     Py_ssize_t read_chunk_size;
     Py_ssize_t max_write_buffer_size; /* -1: none */
-    PyObject *dict;                   /* owned */
+    PyObject *closed_error; /* owned: class of what closing means, NULL: its own */
+    PyObject *dict;         /* owned */
     PyObject *weakrefs;
 } FlIOStream;
 

@@ -250,30 +250,22 @@ write_data(FlIOStream *s, PyObject *data)
     return err;
 }
 
-PyObject *
-fl_stream_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                PyObject *kwnames)
+/* The future of a write; NULL with an exception. */
+static PyObject *
+write_now(FlIOStream *s, PyObject *data)
 {
-    static const char *const names[2] = {"data", NULL};
-    FlIOStream *s = (FlIOStream *)self;
-    FlStreamCall call;
     PyObject *future;
 
-    if (fl_stream_parse(&call, "write", names, args, nargs, kwnames) < 0 ||
-        fl_stream_check(s) < 0)
-        return NULL;
     if (s->channel.closed) {
         fl_stream_raise_closed(s);
         return NULL;
     }
-    if (write_data(s, call.arg) < 0)
+    if (write_data(s, data) < 0)
         return NULL;
     if (s->appended && FlChannel_Flush(&s->channel) < 0)
         return NULL;
-    if (!s->channel.closed && s->channel.total_sent >= s->channel.total_queued) {
-        future = FlFuture_NewDone(s->st, Py_None);
-        return fl_stream_answer(s, &call, future, false);
-    }
+    if (!s->channel.closed && s->channel.total_sent >= s->channel.total_queued)
+        return FlFuture_NewDone(s->st, Py_None);
     future = FlFuture_New(s->st, s->channel.loop);
     if (future == NULL)
         return NULL;
@@ -286,7 +278,27 @@ fl_stream_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
         Py_DECREF(future);
         return NULL;
     }
-    return fl_stream_answer(s, &call, future, false);
+    return future;
+}
+
+PyObject *
+fl_stream_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    static const char *const names[2] = {"data", NULL};
+    FlIOStream *s = (FlIOStream *)self;
+    FlStreamCall call;
+
+    if (fl_stream_parse(&call, "write", names, args, nargs, kwnames) < 0 ||
+        fl_stream_check(s) < 0)
+        return NULL;
+    return fl_stream_answer(s, &call, write_now(s, call.arg), false);
+}
+
+PyObject *
+FlIOStream_WriteBytes(PyObject *stream, PyObject *bytes)
+{
+    return write_now((FlIOStream *)stream, bytes);
 }
 
 /* ---- connect ---- */

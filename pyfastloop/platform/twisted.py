@@ -14,7 +14,7 @@ def install() -> None:
 
     Call it before anything imports ``twisted.internet.reactor``; needs Twisted.
     """
-    from twisted.internet.asyncioreactor import (  # type: ignore[import-not-found]
+    from twisted.internet.asyncioreactor import (
         install as install_reactor,
     )
 

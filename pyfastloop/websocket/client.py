@@ -171,7 +171,7 @@ class WebSocketClientConnection(simple_httpclient._HTTPConnection):
             self.connect_future.set_result(self)
         protocol.start_pinging()
         # Messages wait until the program had its turn to look at the connection.
-        self.io_loop.add_callback(protocol._resume, None)
+        self.io_loop.add_callback(protocol._resume)
         return None
 
     def get_websocket_protocol(self) -> WebSocketProtocol:

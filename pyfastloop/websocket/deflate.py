@@ -189,8 +189,17 @@ class Deflater:
         self._memory = options.get("mem_level", 8)
         self._object: Any = None
 
-    def compress(self, data: bytes) -> bytes:
+    def shared_key(self) -> tuple[int, int, int] | None:
+        """Equal for deflaters that give the same bytes; None where these depend on
+        what was compressed before."""
+        if self._takeover:
+            return None
+        return self._bits, self._level, self._memory
+
+    def compress(self, data: str | bytes) -> bytes:
         """The payload of a message, without the four bytes that RFC 7692 leaves out."""
+        if isinstance(data, str):
+            data = data.encode("utf-8")
         deflate = self._object
         if deflate is None:
             deflate = zlib.compressobj(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from pyfastloop import _core, web
-from pyfastloop.log import app_log
 from pyfastloop.websocket.errors import WebSocketClosedError
 from pyfastloop.websocket.protocol import (
     WebSocketProtocol,
@@ -16,8 +16,6 @@ from pyfastloop.websocket.protocol import (
 )
 
 if TYPE_CHECKING:
-    from pyfastloop.concurrent import Future
-    from pyfastloop.httputil import HTTPServerRequest
     from pyfastloop.iostream import IOStream
 
 __all__ = ["WebSocketHandler", "publish"]
@@ -25,7 +23,7 @@ __all__ = ["WebSocketHandler", "publish"]
 _DEFAULT_MAX_MESSAGE_SIZE = 10 * 1024 * 1024
 
 
-class WebSocketHandler(web.RequestHandler):
+class WebSocketHandler(web.RequestHandler, _core.WebSocketHandlerBase):
     """A handler whose connection speaks WebSocket after the request.
 
     Override `on_message`, and `open` and `on_close` where they are of use; send with
@@ -39,42 +37,37 @@ class WebSocketHandler(web.RequestHandler):
     is not done yet), "drop" (the oldest waiting message) or "close" (code 1013).
     """
 
+    # Fields of the C base, which an idle connection needs no dict for.
     ws_connection: WebSocketProtocol | None
-    open_args: tuple[str, ...] = ()
-    open_kwargs: dict[str, str] = {}  # noqa: RUF012 - replaced, never changed
-
-    def __init__(
-        self,
-        application: web.Application,
-        request: HTTPServerRequest,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(application, request, **kwargs)
-        self.ws_connection = None
-        self.close_code: int | None = None
-        self.close_reason: str | None = None
-        self._on_close_called = False
-        self._topics: set[Any] | None = None
+    close_code: int | None
+    close_reason: str | None
+    open_args: tuple[str, ...]
+    open_kwargs: dict[str, str]
+    _topics: set[Any] | None
+    _on_close_called: bool
+    _upgraded: bool
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """The handshake: 101 and a connection, or 400, 403 or 426."""
-        self.open_args = args
-        self.open_kwargs = kwargs
-        headers = self.request.headers
-        if headers.get("Upgrade", "").lower() != "websocket":
+        if args:
+            self.open_args = args
+        if kwargs:
+            self.open_kwargs = kwargs
+        field = self._field
+        if (field("Upgrade") or "").lower() != "websocket":
             self.set_status(400)
             self.finish('Can "Upgrade" only to "WebSocket".')
             return
         if not any(
             token.strip().lower() == "upgrade"
-            for token in headers.get("Connection", "").split(",")
+            for token in (field("Connection") or "").split(",")
         ):
             self.set_status(400)
             self.finish('"Connection" must be "Upgrade".')
             return
-        origin = headers.get("Origin")
+        origin = field("Origin")
         if origin is None:
-            origin = headers.get("Sec-Websocket-Origin")
+            origin = field("Sec-Websocket-Origin")
         if origin is not None and not self.check_origin(origin):
             self.set_status(403)
             self.finish("Cross origin websockets not allowed")
@@ -133,8 +126,7 @@ class WebSocketHandler(web.RequestHandler):
 
         This is what protects against other sites using a visitor's cookies.
         """
-        host = self.request.headers.get("Host")
-        return bool(urlparse(origin).netloc.lower() == host)
+        return bool(urlparse(origin).netloc.lower() == self._field("Host"))
 
     # ---- hooks ----
 
@@ -158,20 +150,6 @@ class WebSocketHandler(web.RequestHandler):
         """Override: the connection is closed; see ``close_code``, ``close_reason``."""
 
     # ---- sending ----
-
-    def write_message(
-        self, message: bytes | str | dict[str, Any], binary: bool = False
-    ) -> Future[None]:
-        """Send *message*: str, dict (as JSON), or bytes and other buffers.
-
-        A buffer is sent as text, and must then be UTF-8, unless *binary*. The future is
-        done once the socket has taken it; waiting for it is what keeps a program from
-        filling the memory for a peer that reads slowly.
-        Raises WebSocketClosedError when the connection is closed or closing.
-        """
-        if self.ws_connection is None or self.ws_connection.is_closing():
-            raise WebSocketClosedError("the WebSocket is closed")
-        return self.ws_connection.write_message(message, binary=binary)
 
     def ping(self, data: str | bytes = b"") -> None:
         """Send a ping with at most 125 bytes; the peer answers with the same."""
@@ -248,7 +226,7 @@ class WebSocketHandler(web.RequestHandler):
 
     def get_websocket_protocol(self) -> WebSocketProtocol | None:
         """The protocol of the version that the client asked for, or None."""
-        version = self.request.headers.get("Sec-WebSocket-Version")
+        version = self._field("Sec-WebSocket-Version")
         if version not in ("7", "8", "13"):
             return None
         settings = self.settings
@@ -271,24 +249,79 @@ class WebSocketHandler(web.RequestHandler):
 
     def _detach_stream(self) -> IOStream:
         """Take the stream from the HTTP connection, which is of no use afterwards."""
-        for method in _NOT_AFTERWARDS:
-            setattr(self, method, _raise_not_supported_for_websockets)
-        return self.detach()
+        self._upgraded = True
+        stream = self.detach()
+        connection = self.request.connection
+        if type(connection) is _core.HTTP1Connection:
+            self.request.connection = UpgradedConnection(connection.context)
+            self.request.server_connection = None
+        self._slim()
+        return stream
+
+    # ---- what HTTP has no use for afterwards ----
+
+    def _still_http(self) -> None:
+        if self._upgraded:
+            raise RuntimeError("Method not supported for Web Sockets")
+
+    def write(self, *args: Any, **kwargs: Any) -> None:
+        """Only before the handshake; see `write_message`."""
+        self._still_http()
+        super().write(*args, **kwargs)
+
+    def redirect(self, *args: Any, **kwargs: Any) -> None:
+        """Only before the handshake."""
+        self._still_http()
+        super().redirect(*args, **kwargs)
+
+    def set_header(self, *args: Any, **kwargs: Any) -> None:
+        """Only before the handshake."""
+        self._still_http()
+        super().set_header(*args, **kwargs)
+
+    def set_cookie(self, *args: Any, **kwargs: Any) -> None:
+        """Only before the handshake."""
+        self._still_http()
+        super().set_cookie(*args, **kwargs)
+
+    def set_status(self, *args: Any, **kwargs: Any) -> None:
+        """Only before the handshake."""
+        self._still_http()
+        super().set_status(*args, **kwargs)
+
+    def flush(self, *args: Any, **kwargs: Any) -> Any:
+        """Only before the handshake."""
+        self._still_http()
+        return super().flush(*args, **kwargs)
+
+    def finish(self, *args: Any, **kwargs: Any) -> Any:
+        """Only before the handshake; see `close`."""
+        self._still_http()
+        return super().finish(*args, **kwargs)
 
 
-_NOT_AFTERWARDS = (
-    "write",
-    "redirect",
-    "set_header",
-    "set_cookie",
-    "set_status",
-    "flush",
-    "finish",
-)
+class UpgradedConnection:
+    """What `request.connection` is once the stream speaks WebSocket: it knows the peer.
 
+    The HTTP connection is let go, so that an idle WebSocket does not carry it.
+    """
 
-def _raise_not_supported_for_websockets(*args: Any, **kwargs: Any) -> None:
-    raise RuntimeError("Method not supported for Web Sockets")
+    __slots__ = ("__weakref__", "context")
+
+    stream = None
+    is_client = False
+    no_keep_alive = True
+
+    def __init__(self, context: Any) -> None:
+        self.context = context
+
+    def set_close_callback(self, callback: Any) -> None:
+        """Nothing comes of it: `WebSocketHandler.on_close` tells of the end."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("Method not supported for Web Sockets")
+
+    write_headers = write = finish = detach = _refuse
 
 
 def _topics_of(
@@ -307,39 +340,47 @@ def publish(
 ) -> int:
     """Send *message* to all who subscribed to *topic*; gives how many these are.
 
-    The frame is made once, and all connections without compression send the same bytes.
+    The frame is made once, and all send the same bytes: those without compression, and
+    those with ``no_context_takeover`` and the same settings. Connections that compress
+    with what was said before get a frame each.
     Nobody is waited for: a peer that reads slowly meets ``websocket_max_write_buffer``.
     """
     subscribers = _topics_of(application).get(topic)
     if not subscribers:
         return 0
+    plain: list[WebSocketProtocol13] = []
+    alike: dict[Any, list[WebSocketProtocol13]] = {}
     count = 0
-    frame: bytes | None = None
-    for handler, connection in list(subscribers.items()):
-        try:
-            if connection._deflater is None:
-                if frame is None:
-                    frame = _encode(message, binary)
-                connection.write_encoded(frame)
-            else:
+    for connection in list(subscribers.values()):
+        deflater = connection._deflater
+        if deflater is None:
+            plain.append(connection)
+        elif (key := deflater.shared_key()) is not None:
+            alike.setdefault(key, []).append(connection)
+        else:
+            with contextlib.suppress(WebSocketClosedError):
                 connection.write_message(message, binary)
-        except WebSocketClosedError:
-            app_log.debug("publish to a closed WebSocket: %s", handler)
-            continue
-        count += 1
+                count += 1
+    opcode = 2 if binary else 1
+    data = _data_of(message, binary)
+    send = _core.WebSocketLink._publish
+    if plain:
+        count += send(plain, _core.WebSocketLink.frame(opcode, data, 0x80, None))
+    for links in alike.values():
+        packed = links[0]._deflater.compress(data)  # type: ignore[union-attr]
+        count += send(links, _core.WebSocketLink.frame(opcode, packed, 0xC0, None))
     return count
 
 
-def _encode(message: Any, binary: bool) -> bytes:
+def _data_of(message: Any, binary: bool) -> Any:
     if isinstance(message, dict):
         from pyfastloop.escape import json_encode
 
-        message = json_encode(message)
-    elif (
+        return json_encode(message)
+    if (
         not binary
         and not isinstance(message, str)
         and not _core.WebSocketLink.is_utf8(message)
     ):
         raise ValueError("these bytes are no UTF-8: publish them with binary=True")
-    frame: bytes = _core.WebSocketLink.frame(2 if binary else 1, message, 0x80, None)
-    return frame
+    return message

@@ -70,6 +70,15 @@ def close_all(code: int = 1001, reason: str | None = None) -> list[WebSocketProt
 class _WebSocketParams:
     """Settings of a connection."""
 
+    __slots__ = (
+        "compression_options",
+        "max_message_size",
+        "max_write_buffer",
+        "ping_interval",
+        "ping_timeout",
+        "slow_peer",
+    )
+
     def __init__(
         self,
         ping_interval: float | None = None,
@@ -149,8 +158,12 @@ class WebSocketProtocol(abc.ABC):
         """Set TCP_NODELAY."""
 
 
-class WebSocketProtocol13(WebSocketProtocol):
-    """RFC 6455, for both sides: a client masks what it sends (``mask_outgoing``)."""
+class WebSocketProtocol13(_core.WebSocketLink, WebSocketProtocol):
+    """RFC 6455, for both sides: a client masks what it sends (``mask_outgoing``).
+
+    Reading and sending are the C base's (``write_message``, ``write_encoded``,
+    ``is_closing``), which keeps the fields too.
+    """
 
     FIN = 0x80
     RSV1 = 0x40
@@ -159,18 +172,16 @@ class WebSocketProtocol13(WebSocketProtocol):
     RSV_MASK = RSV1 | RSV2 | RSV3
     OPCODE_MASK = 0x0F
 
-    stream: IOStream | None = None
-    close_code: int | None = None
-    close_reason: str | None = None
+    params: _WebSocketParams
+    close_code: int | None
+    close_reason: str | None
+    _deflater: deflate.Deflater | None
+    _inflater: deflate.Inflater | None
+    _context: contextvars.Context | None
     ping_callback: Any = None  # read by programs of Tornado 4 and 5
 
-    _link: Any = None
-    _deflater: deflate.Deflater | None = None
-    _inflater: deflate.Inflater | None = None
     _closing: Any = None  # the timer of the close handshake
     _told = False
-    _connections: set[WebSocketProtocol13] | None = None
-    _context: contextvars.Context
     _ping_task: asyncio.Task[None] | None = None
     _unanswered = 0.0  # when the oldest ping without an answer was sent
     _pending: collections.deque[tuple[bytes, Future[None]]] | None = None
@@ -181,7 +192,8 @@ class WebSocketProtocol13(WebSocketProtocol):
     def __init__(
         self, handler: Any, mask_outgoing: bool, params: _WebSocketParams
     ) -> None:
-        super().__init__(handler)
+        # What is not set here reads as None or False, and needs no dict.
+        self.handler = handler
         self.mask_outgoing = mask_outgoing
         self.params = params
 
@@ -202,8 +214,7 @@ class WebSocketProtocol13(WebSocketProtocol):
 
     async def accept_connection(self, handler: WebSocketHandler) -> None:
         """Answer the request of *handler*: 101 and its ``open``, or 400."""
-        headers = handler.request.headers
-        key = headers.get("Sec-WebSocket-Key", "")
+        key = handler._field("Sec-WebSocket-Key") or ""
         try:
             if len(base64.b64decode(key, validate=True)) != 16:
                 raise ValueError("not 16 bytes")
@@ -215,7 +226,7 @@ class WebSocketProtocol13(WebSocketProtocol):
             )
             return
         try:
-            self._agree(handler, headers)
+            self._agree(handler)
         except ValueError as error:
             gen_log.debug("Malformed WebSocket request received: %s", error)
             handler.set_status(400)
@@ -242,17 +253,16 @@ class WebSocketProtocol13(WebSocketProtocol):
         if not self.client_terminated:
             self._context = contextvars.copy_context()
             self.start_pinging()
-            self._link.resume()
+            self._resume()
 
-    def _agree(self, handler: WebSocketHandler, headers: Any) -> None:
+    def _agree(self, handler: WebSocketHandler) -> None:
         """Subprotocol and extensions. Raises ValueError."""
         offered = [
             name.strip()
-            for name in headers.get("Sec-WebSocket-Protocol", "").split(",")
+            for name in (handler._field("Sec-WebSocket-Protocol") or "").split(",")
             if name.strip()
         ]
         selected = handler.select_subprotocol(offered)
-        self._selected_subprotocol = selected
         if selected:
             if selected not in offered:
                 raise AssertionError(
@@ -260,8 +270,10 @@ class WebSocketProtocol13(WebSocketProtocol):
                     f"{offered}"
                 )
             handler.set_header("Sec-WebSocket-Protocol", selected)
+        if selected is not None:
+            self._selected_subprotocol = selected
         options = self.params.compression_options
-        asked = headers.get("Sec-WebSocket-Extensions")
+        asked = handler._field("Sec-WebSocket-Extensions")
         if asked is None:
             return
         extensions = deflate.parse_extensions(asked)
@@ -321,39 +333,23 @@ class WebSocketProtocol13(WebSocketProtocol):
 
     def _begin(self, stream: IOStream) -> None:
         """The handshake is over: *stream* speaks frames. Reading waits for resume."""
-        self.stream = stream
-        self._link = _core.WebSocketLink(
-            stream,
-            self,
-            self.mask_outgoing,
-            self.params.max_message_size,
-            self._inflater is not None,
-        )
+        params = self.params
+        self._attach(stream, params.max_message_size, params.max_write_buffer)
         self._context = contextvars.copy_context()
-        self._connections = _open_connections(IOLoop.current())
-        self._connections.add(self)
+        _open_connections(IOLoop.current()).add(self)
 
     # ---- receiving, as the link tells it ----
 
-    def _on_message(self, opcode: int, data: Any, compressed: bool) -> bool | None:
-        if self.client_terminated:
-            return None
-        if compressed:
-            assert self._inflater is not None
-            try:
-                data = self._inflater.decompress(data, self.params.max_message_size)
-                if opcode == 1:
-                    data = data.decode("utf-8")
-            except deflate.MessageTooBigError:
-                self._fail(1009, "message too big after decompression")
-                return None
-            except zlib.error:
-                self._fail(1007, "a message that does not inflate")
-                return None
-            except UnicodeDecodeError:
-                self._fail(1007, "a text that is not UTF-8")
-                return None
-        return self._call(self.handler.on_message, data)
+    def _inflate_failed(self, error: BaseException) -> None:
+        """A compressed message that cannot be read."""
+        if isinstance(error, deflate.MessageTooBigError):
+            self._fail(1009, "message too big after decompression")
+        elif isinstance(error, UnicodeDecodeError):
+            self._fail(1007, "a text that is not UTF-8")
+        elif isinstance(error, zlib.error):
+            self._fail(1007, "a message that does not inflate")
+        else:
+            self._hook_raised(error)
 
     def _on_control(self, opcode: int, data: bytes) -> bool | None:
         if self.client_terminated:
@@ -365,9 +361,9 @@ class WebSocketProtocol13(WebSocketProtocol):
                     sent = self._write_frame(0xA, data)
                 except StreamClosedError:
                     return None
-                if not sent.done() and self._link.queued > _PONG_MARK:
+                if not sent.done() and self._queued > _PONG_MARK:
                     wait = True
-                    sent.add_done_callback(self._resume)
+                    sent.add_done_callback(self._read_on)
             return self._call(self.handler.on_ping, data) or wait
         self._unanswered = 0.0
         return self._call(self.handler.on_pong, data)
@@ -391,13 +387,25 @@ class WebSocketProtocol13(WebSocketProtocol):
     def _call(self, hook: Callable[..., Any], argument: Any) -> bool | None:
         """Run a hook of the program; True when what it returned must be awaited."""
         try:
+            assert self._context is not None
             result = self._context.run(hook, argument)
-            if result is None:
-                return None
+        except Exception as error:
+            self._hook_raised(error)
+            return None
+        return None if result is None else self._hook_returned(result)
+
+    def _hook_raised(self, error: BaseException) -> None:
+        """A hook of the program raised."""
+        self.handler.log_exception(type(error), error, error.__traceback__)
+        self._fail(1011, "the handler failed")
+
+    def _hook_returned(self, result: Any) -> bool | None:
+        """A hook gave something to wait for; True while that is not done."""
+        try:
+            assert self._context is not None
             future = self._context.run(gen.convert_yielded, result)
-        except Exception:
-            self.handler.log_exception(*sys.exc_info())
-            self._fail(1011, "the handler failed")
+        except Exception as error:
+            self._hook_raised(error)
             return None
         if future.done():
             self._heard(future)
@@ -411,18 +419,15 @@ class WebSocketProtocol13(WebSocketProtocol):
             future.result()
         except asyncio.CancelledError:
             self._abort()
-        except Exception:
-            self.handler.log_exception(*sys.exc_info())
-            self._fail(1011, "the handler failed")
+        except Exception as error:
+            self._hook_raised(error)
 
     def _awaited(self, future: Any) -> None:
         self._heard(future)
-        self._resume(future)
+        self._resume()
 
-    def _resume(self, future: Any) -> None:
-        link = self._link
-        if link is not None:
-            link.resume()
+    def _read_on(self, future: Any) -> None:
+        self._resume()
 
     # ---- sending ----
 
@@ -446,54 +451,6 @@ class WebSocketProtocol13(WebSocketProtocol):
         future: Future[None] = self.stream.write(self._frame(opcode, data, flags))
         return future
 
-    def write_message(
-        self, message: str | bytes | dict[str, Any], binary: bool = False
-    ) -> Future[None]:
-        """Send *message*; the future is done when the socket has taken it.
-
-        str is sent as text, a buffer as text too (it must be UTF-8) unless *binary*.
-        Raises WebSocketClosedError, TypeError for other objects, ValueError for bytes
-        that are no text. The future fails with WebSocketClosedError too.
-        """
-        if self.server_terminated or self.stream is None:
-            raise WebSocketClosedError("the WebSocket is closed")
-        opcode = 1
-        data: Any = message
-        if binary:
-            opcode = 2
-        elif not isinstance(message, str):
-            if isinstance(message, dict):
-                from pyfastloop.escape import json_encode
-
-                data = json_encode(message)
-            elif not _core.WebSocketLink.is_utf8(message):
-                raise ValueError(
-                    "write_message(bytes) sends a text, and these bytes are no UTF-8; "
-                    "pass binary=True"
-                )
-        flags = self.FIN
-        if self._deflater is not None:
-            if isinstance(data, str):
-                data = data.encode("utf-8")
-            data = self._deflater.compress(data)
-            flags |= self.RSV1
-        return self.write_encoded(self._frame(opcode, data, flags))
-
-    def write_encoded(self, frame: bytes) -> Future[None]:
-        """Send a frame that was made before, under the policy for slow peers."""
-        if self.server_terminated or self.stream is None:
-            raise WebSocketClosedError("the WebSocket is closed")
-        limit = self.params.max_write_buffer
-        if limit is not None and (
-            self._pending or self._link.queued + len(frame) > limit
-        ):
-            return self._slow(frame, limit)
-        try:
-            future: Future[None] = self.stream.write(frame)
-        except StreamClosedError:
-            raise WebSocketClosedError("the WebSocket is closed") from None
-        return future if future.done() else _closed_error(future)
-
     def _slow(self, frame: bytes, limit: int) -> Future[None]:
         """The peer reads slower than we write."""
         if self.params.slow_peer == "close":
@@ -504,6 +461,7 @@ class WebSocketProtocol13(WebSocketProtocol):
             )
         if self._pending is None:
             self._pending = collections.deque()
+        self._waiting = True
         pending = self._pending
         if self.params.slow_peer == "drop":
             while pending and self._pending_bytes + len(frame) > limit:
@@ -548,11 +506,15 @@ class WebSocketProtocol13(WebSocketProtocol):
             if not sent.done():
                 sent.add_done_callback(self._send_pending)
                 return
+        self._waiting = False
 
     def _drop_pending(self) -> None:
+        if self._pending is None:
+            return
         pending, self._pending = self._pending, None
         self._pending_bytes = 0
-        for _frame, future in pending or ():
+        self._waiting = False
+        for _frame, future in pending:
             if not future.done():
                 future.set_exception(WebSocketClosedError("the WebSocket is closed"))
                 future.exception()  # nobody has to ask
@@ -591,10 +553,9 @@ class WebSocketProtocol13(WebSocketProtocol):
             self._drop_pending()
         if self.client_terminated:
             self._stop_closing_timer()
-            if self._link is not None:
-                self._link.finish()
-                if self._link is not None and self._link.queued:
-                    self._start_closing_timer()
+            self._close_sent()
+            if self._queued:
+                self._start_closing_timer()
         elif self._closing is None and self.stream is not None:
             self._start_closing_timer()
         self._stop_pinging()
@@ -604,8 +565,9 @@ class WebSocketProtocol13(WebSocketProtocol):
             self._closing = IOLoop.current().call_later(_CLOSE_WAIT, self._abort)
 
     def _stop_closing_timer(self) -> None:
-        timer, self._closing = self._closing, None
+        timer = self._closing
         if timer is not None:
+            self._closing = None
             IOLoop.current().remove_timeout(timer)
 
     def _fail(self, code: int, reason: str) -> None:
@@ -619,8 +581,7 @@ class WebSocketProtocol13(WebSocketProtocol):
         self.server_terminated = True
         self._stop_closing_timer()
         self._stop_pinging()
-        if self._link is not None:
-            self._link.abort()
+        self._close_now()
 
     def on_connection_close(self) -> None:
         """The stream is closed: tell the handler, once, and let everything go."""
@@ -628,28 +589,17 @@ class WebSocketProtocol13(WebSocketProtocol):
         if self._told:
             return
         self._told = True
-        self._link = None
+        self._let_go()
         self._drop_pending()
         self._deflater = self._inflater = None
-        connections, self._connections = self._connections, None
-        if connections is not None:
-            connections.discard(self)
-        handler = self.handler
+        _open_connections(IOLoop.current()).discard(self)
+        handler, context = self.handler, self._context or contextvars.copy_context()
         try:
-            self._context.run(
+            context.run(
                 handler.on_ws_connection_close, self.close_code, self.close_reason
             )
         except Exception:
             handler.log_exception(*sys.exc_info())
-
-    def is_closing(self) -> bool:
-        """Whether one side has ended, or begun to end, the connection."""
-        return (
-            self.client_terminated
-            or self.server_terminated
-            or self.stream is None
-            or self.stream.closed()
-        )
 
     def set_nodelay(self, x: bool) -> None:
         """Set TCP_NODELAY: small messages leave at once."""
@@ -678,8 +628,11 @@ class WebSocketProtocol13(WebSocketProtocol):
             )
 
     def _stop_pinging(self) -> None:
-        task, self._ping_task = self._ping_task, None
-        if task is not None and task is not _current_task():
+        task = self._ping_task
+        if task is None:
+            return
+        self._ping_task = None
+        if task is not _current_task():
             task.cancel()
 
     @staticmethod
@@ -723,22 +676,3 @@ def _current_task() -> Any:
         return asyncio.current_task()
     except RuntimeError:
         return None
-
-
-def _closed_error(written: Future[None]) -> Future[None]:
-    """*written*, failing with WebSocketClosedError where it fails as a stream does."""
-    future: Future[None] = Future()
-
-    def settle(done: Any) -> None:
-        if future.done():
-            return
-        if done.cancelled():
-            future.cancel()
-        elif done.exception() is None:
-            future.set_result(None)
-        else:
-            future.set_exception(WebSocketClosedError("the WebSocket was closed"))
-            future.exception()  # nobody has to ask
-
-    written.add_done_callback(settle)
-    return future

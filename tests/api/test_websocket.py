@@ -687,7 +687,7 @@ class TestPings:
                 await asyncio.sleep(0)
             assert sent < 200_000_000, "pongs are queued without bound"
             (handler,) = application.handlers
-            assert handler.ws_connection._link.queued < 10_000_000
+            assert handler.ws_connection._queued < 10_000_000
             conn.close()
             await application.closed.wait()
 

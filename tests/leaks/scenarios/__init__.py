@@ -53,6 +53,7 @@ USES = {
     "Transport": "transport_echo",
     "TransportMethods": "transport_echo",
     "Watch": "add_handler",
+    "WebSocketHandlerBase": "websocket_echo",
     "WebSocketLink": "websocket_echo",
     "WritePipeTransport": "pipe_transports",
 }
