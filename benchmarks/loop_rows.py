@@ -410,6 +410,11 @@ async def tls_echo(n: int) -> None:
     await protocol_echo(n, 1024, tls=True)
 
 
+@coroutine_row("tls-64k", "protocol echo over TLS, 65,536 bytes")
+async def tls_echo_large(n: int) -> None:
+    await protocol_echo(n, 65536, tls=True)
+
+
 @coroutine_row("udp", "datagram echo, 1,024 bytes")
 async def udp_echo(n: int) -> None:
     loop = asyncio.get_running_loop()

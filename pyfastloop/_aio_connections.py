@@ -1,8 +1,7 @@
 """Connections and servers of the asyncio face: everything before the first byte.
 
 Names are looked up, sockets made, connected or bound here; from then on a
-`_core.Transport` moves the bytes. TLS is asyncio's own protocol over that transport
-(see `_aio_tls`).
+`_core.Transport` moves the bytes, those of TLS too (see `_aio_tls`).
 """
 
 from __future__ import annotations
@@ -518,11 +517,8 @@ class Connections(_core.TransportMethods):
     ) -> Server:
         for sock in sockets:
             sock.setblocking(False)
-        if ssl:
-            factory = self._tls_factory(
-                factory, ssl, handshake_timeout, shutdown_timeout
-            )
-        server = Server(self, sockets, factory, backlog, unlink)
+        tls = self._tls_maker(ssl, handshake_timeout, shutdown_timeout) if ssl else None
+        server = Server(self, sockets, factory, backlog, unlink, tls)
         if start_serving:
             try:
                 server._start_serving()

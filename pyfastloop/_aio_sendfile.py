@@ -121,7 +121,11 @@ class SendFile:
             raise RuntimeError("Transport is closing")
         check_file(file, offset, count)
         fd = descriptor_of(file)
-        if fd is not None and isinstance(transport, _core.Transport):
+        if (
+            fd is not None
+            and isinstance(transport, _core.Transport)
+            and transport.get_extra_info("sslcontext") is None
+        ):
             sent: int = await self._send_descriptor(transport, file, fd, offset, count)
             return sent
         if not isinstance(transport, asyncio.WriteTransport):

@@ -33,11 +33,12 @@ class Server(asyncio.AbstractServer):
         factory: Callable[[], asyncio.BaseProtocol],
         backlog: int,
         unlink: tuple[str | bytes, int] | None = None,
+        tls: Callable[[], Any] | None = None,
     ) -> None:
         self._loop = loop
         self._sockets: list[socket.socket] | None = sockets
         self._backlog = backlog
-        self._acceptor = _core.Acceptor(loop, factory, self._wake_up)
+        self._acceptor = _core.Acceptor(loop, factory, self._wake_up, tls)
         self._waiters: list[asyncio.Future[None]] | None = []
         self._serving = False
         self._forever: asyncio.Future[None] | None = None

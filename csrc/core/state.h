@@ -115,6 +115,7 @@
     X(get_buffer)        \
     X(get_fd_error)      \
     X(pause_writing)     \
+    X(pending)           \
     X(peername)          \
     X(pipe)              \
     X(read)              \
@@ -277,6 +278,7 @@
     X(SSLError) /* ssl's, so that C need not import it */                              \
     X(SSLWantReadError)                                                                \
     X(SSLWantWriteError)                                                               \
+    X(SSLZeroReturnError)                                                              \
     X(tls_wrap)   /* iostream: an SSLSocket over a socket that connect() made */       \
     X(start_tls)  /* iostream: what IOStream.start_tls does */                         \
     X(io_loop_of) /* iostream: the IOLoop of an asyncio loop */

@@ -13,6 +13,7 @@
 
 #include "net/channel_internal.h"
 #include "net/listener.h"
+#include "net/transport_tls.h"
 
 static FlTransport *
 transport_of(FlChannel *ch)
@@ -22,8 +23,8 @@ transport_of(FlChannel *ch)
 
 /* ---- how bytes move ---- */
 
-static void
-give_back(FlTransport *tr)
+void
+FlTransport_GiveBack(FlTransport *tr)
 {
     if (tr->lent.obj != NULL)
         PyBuffer_Release(&tr->lent);
@@ -35,7 +36,7 @@ socket_recv(FlChannel *ch, char *buf, size_t n)
     ssize_t got = fl_socket_recv(ch->watch.fd, buf, n);
 
     if (got <= 0)
-        give_back(transport_of(ch));
+        FlTransport_GiveBack(transport_of(ch));
     return got;
 }
 
@@ -51,7 +52,7 @@ pipe_recv(FlChannel *ch, char *buf, size_t n)
         return tr->fifo ? -EAGAIN : 0;
     got = fl_pipe_read(ch->watch.fd, buf, n);
     if (got <= 0)
-        give_back(tr);
+        FlTransport_GiveBack(tr);
     return got;
 }
 
@@ -247,35 +248,44 @@ FlTransport_SetProtocol(FlTransport *tr, PyObject *protocol)
 
 /* ---- what the channel tells ---- */
 
+int
+FlTransport_Received(FlTransport *tr, PyObject *bytes)
+{
+    PyObject *args[2] = {NULL, bytes};
+    PyObject *res = tr->on_data == Py_None
+                        ? PyObject_GetAttr(tr->protocol, tr->st->str_data_received)
+                        : FlTransport_Call(tr, tr->on_data, args, 1);
+
+    if (res == NULL)
+        return FlTransport_Fail(tr,
+                                "Fatal error: protocol.data_received() call failed.");
+    Py_DECREF(res);
+    return 0;
+}
+
 static Py_ssize_t
 transport_data(FlChannel *ch, const char *p, size_t n)
 {
     FlTransport *tr = ch->self;
-    PyObject *args[2] = {NULL, PyBytes_FromStringAndSize(p, (Py_ssize_t)n)};
-    PyObject *res;
+    PyObject *bytes;
+    int err;
 
-    if (args[1] == NULL)
+    if (tr->tls != NULL)
+        return FlTransport_TlsData(tr, p, n) < 0 ? -1 : (Py_ssize_t)n;
+    bytes = PyBytes_FromStringAndSize(p, (Py_ssize_t)n);
+    if (bytes == NULL)
         return -1;
-    res = tr->on_data == Py_None
-              ? PyObject_GetAttr(tr->protocol, tr->st->str_data_received)
-              : FlTransport_Call(tr, tr->on_data, args, 1);
-    Py_DECREF(args[1]);
-    if (res == NULL &&
-        FlTransport_Fail(tr, "Fatal error: protocol.data_received() call failed.") < 0)
-        return -1;
-    Py_XDECREF(res);
-    return (Py_ssize_t)n;
+    err = FlTransport_Received(tr, bytes);
+    Py_DECREF(bytes);
+    return err < 0 ? -1 : (Py_ssize_t)n;
 }
 
-static char *
-transport_buffer(FlChannel *ch, size_t *n)
+char *
+FlTransport_Lend(FlTransport *tr, size_t *n)
 {
-    FlTransport *tr = ch->self;
     PyObject *args[2] = {NULL, NULL}, *memory, *exc;
 
-    if (tr->get_buffer == NULL)
-        return NULL;
-    give_back(tr);
+    FlTransport_GiveBack(tr);
     args[1] = PyLong_FromLong(-1);
     if (args[1] == NULL)
         return NULL;
@@ -304,25 +314,32 @@ transport_buffer(FlChannel *ch, size_t *n)
     return NULL;
 }
 
-static int
-transport_filled(FlChannel *ch, size_t n)
+static char *
+transport_buffer(FlChannel *ch, size_t *n)
 {
     FlTransport *tr = ch->self;
+
+    return tr->get_buffer == NULL || tr->tls != NULL ? NULL : FlTransport_Lend(tr, n);
+}
+
+int
+FlTransport_Filled(FlTransport *tr, size_t n)
+{
     PyObject *args[2] = {NULL, NULL}, *res;
 
     if (tr->get_buffer ==
         NULL) { /* get_buffer() itself put a plain protocol in place */
         PyObject *bytes = PyBytes_FromStringAndSize(tr->lent.buf, (Py_ssize_t)n);
-        Py_ssize_t took;
+        int err;
 
-        give_back(tr);
+        FlTransport_GiveBack(tr);
         if (bytes == NULL)
             return -1;
-        took = transport_data(ch, PyBytes_AS_STRING(bytes), n);
+        err = FlTransport_Received(tr, bytes);
         Py_DECREF(bytes);
-        return took < 0 ? -1 : 0;
+        return err;
     }
-    give_back(tr);
+    FlTransport_GiveBack(tr);
     args[1] = PyLong_FromSize_t(n);
     if (args[1] == NULL)
         return -1;
@@ -336,19 +353,34 @@ transport_filled(FlChannel *ch, size_t n)
 }
 
 static int
+transport_filled(FlChannel *ch, size_t n)
+{
+    return FlTransport_Filled(ch->self, n);
+}
+
+int
+FlTransport_TellEof(FlTransport *tr)
+{
+    PyObject *res = call_by_name(tr, tr->st->str_eof_received, NULL);
+    int stays = res == NULL ? -1 : PyObject_IsTrue(res);
+
+    Py_XDECREF(res);
+    return stays;
+}
+
+static int
 transport_eof(FlChannel *ch)
 {
     FlTransport *tr = ch->self;
-    PyObject *res;
     int stays;
 
     if (tr->kind == FL_TRANSPORT_WRITE) { /* the reader is gone */
         FlTransport_Abort(tr, NULL);
         return 0;
     }
-    res = call_by_name(tr, tr->st->str_eof_received, NULL);
-    stays = res == NULL ? -1 : PyObject_IsTrue(res);
-    Py_XDECREF(res);
+    if (tr->tls != NULL)
+        return FlTransport_TlsEof(tr);
+    stays = FlTransport_TellEof(tr);
     if (stays < 0)
         return FlTransport_Fail(tr,
                                 "Fatal error: protocol.eof_received() call failed.");
@@ -363,13 +395,27 @@ transport_drained(FlChannel *ch)
     FlTransport *tr = ch->self;
     PyObject *res;
 
-    if (!tr->writing_paused)
+    if (!tr->writing_paused || (tr->tls != NULL && FlTransport_Waiting(tr) > tr->low))
         return;
     tr->writing_paused = false;
     res = call_by_name(tr, tr->st->str_resume_writing, NULL);
     if (res == NULL)
         (void)FlTransport_Report(tr, "protocol.resume_writing() failed");
     Py_XDECREF(res);
+}
+
+size_t
+FlTransport_Waiting(const FlTransport *tr)
+{
+    return FlChannel_Queued(&tr->ch) + (tr->tls == NULL ? 0 : FlTls_Kept(tr->tls));
+}
+
+int
+FlTransport_WaterMoved(FlTransport *tr)
+{
+    if (tr->writing_paused && !tr->ch.above && !tr->ch.closed)
+        transport_drained(&tr->ch);
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 /* Whoever waits for everything before `target` to be sent. */
@@ -410,7 +456,9 @@ transport_closed(FlChannel *ch, PyObject *exc)
     PyObject *res = NULL, *lost;
 
     tr->closing = true;
-    give_back(tr);
+    FlTransport_GiveBack(tr);
+    if (tr->tls != NULL)
+        FlTransport_TlsLost(tr, exc);
     if (tr->sent.future != NULL) {
         PyErr_SetString(PyExc_ConnectionError,
                         "the connection was closed before everything was sent");
@@ -463,6 +511,10 @@ static const FlChannelOwnerOps transport_owner = {
 void
 FlTransport_Close(FlTransport *tr)
 {
+    if (tr->tls != NULL) {
+        FlTransport_TlsClose(tr);
+        return;
+    }
     if (tr->closing)
         return;
     tr->closing = true;
@@ -483,6 +535,8 @@ FlTransport_SettleReading(FlTransport *tr)
 
     if (tr->kind == FL_TRANSPORT_WRITE)
         wanted = wanted && tr->watches;
+    if (tr->tls != NULL)
+        wanted = FlTransport_TlsReads(tr);
     return FlChannel_WantRead(&tr->ch, wanted);
 }
 
@@ -490,8 +544,9 @@ int
 FlTransport_WaterRose(FlTransport *tr)
 {
     PyObject *method, *res = NULL;
+    bool high = tr->ch.above || (tr->tls != NULL && FlTransport_Waiting(tr) > tr->high);
 
-    if (tr->writing_paused || !tr->ch.above || tr->ch.closed || tr->protocol == NULL)
+    if (tr->writing_paused || !high || tr->ch.closed || tr->protocol == NULL)
         return 0;
     tr->writing_paused = true;
     method = PyObject_GetAttr(tr->protocol, tr->st->str_pause_writing);
@@ -515,6 +570,8 @@ FlTransport_Begin(FlLoop *loop, PyObject *obj)
     (void)loop;
     if (tr->protocol == NULL)
         return 0;
+    if (tr->tls != NULL && !tr->tls->shook)
+        return FlTransport_TlsBegin(tr);
     Py_INCREF(tr);
     tr->started = true;
     res = call_by_name(tr, tr->st->str_connection_made, obj);
@@ -594,6 +651,12 @@ transport_traverse(PyObject *obj, visitproc visit, void *arg)
     Py_VISIT((PyObject *)tr->acceptor);
     Py_VISIT(tr->sent.future);
     Py_VISIT(tr->dict);
+    if (tr->tls != NULL) {
+        int stop = FlTls_Traverse(tr->tls, visit, arg);
+
+        if (stop != 0)
+            return stop;
+    }
     return FlChannel_Traverse(&tr->ch, visit, arg);
 }
 
@@ -639,8 +702,11 @@ transport_dealloc(PyObject *obj)
     PyObject_GC_UnTrack(obj);
     if (tr->weakrefs != NULL)
         PyObject_ClearWeakRefs(obj);
-    give_back(tr);
+    FlTransport_GiveBack(tr);
     FlChannel_Clear(&tr->ch); /* closes by tr->file */
+    if (tr->tls != NULL)
+        FlTls_Free(tr->tls);
+    tr->tls = NULL;
     FlAcceptor_Detach(tr);
     (void)transport_clear(obj);
     Py_CLEAR(tr->context);

@@ -25,6 +25,7 @@
 
 typedef struct FlAcceptor FlAcceptor;
 typedef struct FlTransport FlTransport;
+typedef struct FlTls FlTls;
 
 enum FlTransportKind { FL_TRANSPORT_SOCKET, FL_TRANSPORT_READ, FL_TRANSPORT_WRITE };
 
@@ -44,6 +45,7 @@ struct FlTransport {
     PyObject *get_buffer; /* owned: of a BufferedProtocol, else NULL */
     PyObject *context;    /* owned */
     PyObject *file;       /* owned: socket or pipe object; NULL: the bare descriptor */
+    FlTls *tls;           /* owned; NULL: plain. See transport_tls.h */
     PyObject *face;       /* owned: TransportSocket, made when asked for */
     PyObject *peername;   /* owned; NULL until asked for */
     PyObject *sockname;   /* owned; NULL until asked for */
@@ -131,6 +133,25 @@ void FlTransport_Abort(FlTransport *tr, PyObject *exc);
 /* Lets the channel read exactly while the transport is started, not paused, and open. 0
  * or -1. */
 int FlTransport_SettleReading(FlTransport *tr);
+
+/* One bytes object to data_received(). 0 or -1 (fatal). escapes */
+int FlTransport_Received(FlTransport *tr, PyObject *bytes);
+
+/* The memory of a BufferedProtocol, which stays valid until Filled or GiveBack; NULL with
+ * an exception. escapes */
+char *FlTransport_Lend(FlTransport *tr, size_t *n);
+int FlTransport_Filled(FlTransport *tr, size_t n); /* 0 or -1 (fatal). escapes */
+void FlTransport_GiveBack(FlTransport *tr);
+
+/* Calls eof_received(): whether it wants to go on, or -1 with an exception. escapes */
+int FlTransport_TellEof(FlTransport *tr);
+
+/* Bytes written and not yet sent. */
+size_t FlTransport_Waiting(const FlTransport *tr);
+
+/* After something was sent that the channel has not counted: resume_writing() where the
+ * water is low. 0 or -1 (fatal). escapes */
+int FlTransport_WaterMoved(FlTransport *tr);
 
 /* After a write: pause_writing() where the water is high. 0 or -1 (fatal). escapes */
 int FlTransport_WaterRose(FlTransport *tr);

@@ -8,6 +8,7 @@
 #include "core/future.h"
 #include "net/listener.h"
 #include "net/open_file.h"
+#include "net/transport_tls.h"
 
 /* Writes after the end are counted, and told from this one on. */
 #define LOST_WRITES_TOLD 5
@@ -36,6 +37,8 @@ transport_resume_reading(PyObject *obj, PyObject *Py_UNUSED(ignored))
     if (tr->closing || !tr->paused)
         Py_RETURN_NONE;
     tr->paused = false;
+    if (tr->tls != NULL && FlTransport_TlsResume(tr) < 0)
+        return NULL;
     return FlTransport_SettleReading(tr) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -70,7 +73,8 @@ check_write(FlTransport *tr, const char *method)
         return 0;
     if (tr->writes_lost++ >= LOST_WRITES_TOLD) {
         done = PyObject_CallMethod(tr->st->asyncio_log, "warning", "s",
-                                   "socket.send() raised exception.");
+                                   tr->tls != NULL ? "SSL connection is closed"
+                                                   : "socket.send() raised exception.");
         if (done == NULL)
             return -1;
         Py_DECREF(done);
@@ -115,10 +119,11 @@ transport_write(PyObject *obj, PyObject *data)
         return NULL;
     err = check_write(tr, "write");
     if (err == 0 && chunk.n > 0)
-        err = FlChannel_Writev(&tr->ch, &chunk, 1);
+        err = tr->tls != NULL ? FlTransport_TlsWrite(tr, &chunk, 1)
+                              : FlChannel_Writev(&tr->ch, &chunk, 1);
     if (view.obj != NULL)
         PyBuffer_Release(&view);
-    if (err == 0 && tr->ch.above)
+    if (err == 0 && (tr->ch.above || tr->tls != NULL))
         err = FlTransport_WaterRose(tr);
     if (err < 0)
         return NULL;
@@ -150,8 +155,9 @@ transport_writelines(PyObject *obj, PyObject *list)
             goto done;
     err = check_write(tr, "writelines");
     if (err == 0 && n > 0)
-        err = FlChannel_Writev(&tr->ch, chunks, (int)n);
-    if (err == 0 && tr->ch.above)
+        err = tr->tls != NULL ? FlTransport_TlsWrite(tr, chunks, (size_t)n)
+                              : FlChannel_Writev(&tr->ch, chunks, (int)n);
+    if (err == 0 && (tr->ch.above || tr->tls != NULL))
         err = FlTransport_WaterRose(tr);
 done:
     while (held-- > 0)
@@ -172,6 +178,11 @@ transport_write_eof(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     FlTransport *tr = (FlTransport *)obj;
 
+    if (tr->tls != NULL) {
+        PyErr_SetString(PyExc_NotImplementedError,
+                        "TLS has no end of one side alone: see can_write_eof()");
+        return NULL;
+    }
     if (tr->closing || tr->ch.closed || tr->ended)
         Py_RETURN_NONE;
     tr->ended = true;
@@ -183,9 +194,9 @@ transport_write_eof(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
-transport_can_write_eof(PyObject *Py_UNUSED(obj), PyObject *Py_UNUSED(ignored))
+transport_can_write_eof(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
-    Py_RETURN_TRUE;
+    return PyBool_FromLong(((FlTransport *)obj)->tls == NULL);
 }
 
 /* ---- water marks ---- */
@@ -250,7 +261,7 @@ transport_get_limits(PyObject *obj, PyObject *Py_UNUSED(ignored))
 static PyObject *
 transport_get_size(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
-    return PyLong_FromSize_t(FlChannel_Queued(&((FlTransport *)obj)->ch));
+    return PyLong_FromSize_t(FlTransport_Waiting((FlTransport *)obj));
 }
 
 /* ---- ending ---- */
@@ -398,7 +409,7 @@ FlTransport_Info(FlTransport *tr, PyObject *name)
         return info_socket(tr);
     if (PyUnicode_Compare(name, st->str_sockname) == 0)
         return info_name(tr, false);
-    return NULL;
+    return tr->tls != NULL ? FlTransport_TlsInfo(tr, name) : NULL;
 }
 
 static PyObject *
@@ -451,10 +462,11 @@ transport_send_file(PyObject *obj, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "iLL:_send_file", &fd, &offset, &count))
         return NULL;
-    if (tr->closing || tr->ch.closed || tr->sent.future != NULL) {
+    if (tr->closing || tr->ch.closed || tr->sent.future != NULL || tr->tls != NULL) {
         (void)fl_close(fd);
-        PyErr_SetString(PyExc_RuntimeError, tr->sent.future != NULL
-                                                ? "a file is being sent already"
+        PyErr_SetString(PyExc_RuntimeError,
+                        tr->sent.future != NULL ? "a file is being sent already"
+                        : tr->tls != NULL       ? "the kernel sends no file over TLS"
                                                 : "Transport is closing");
         return NULL;
     }
@@ -473,6 +485,8 @@ transport_all_sent(PyObject *obj, PyObject *Py_UNUSED(ignored))
 
     if (tr->sent.future != NULL)
         return Py_NewRef(tr->sent.future);
+    if (tr->tls != NULL && !tr->ch.closed && FlTransport_TlsFlush(tr) < 0)
+        return NULL;
     return future_of_all(tr);
 }
 
@@ -532,6 +546,9 @@ PyMethodDef FlTransport_SocketMethods[] = {
     {"_send_file", transport_send_file, METH_VARARGS,
      "_send_file($self, fd, offset, count, /)\n--\n\n"
      "Send a file whose descriptor is taken over; a future."},
+    {"_start_tls", FlTransport_StartTls, METH_VARARGS,
+     "_start_tls($self, protocol, parts, waiter, early, /)\n--\n\n"
+     "Go on in TLS, for protocol; early is what was received of it already."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -11,7 +11,7 @@
 #include <errno.h>
 
 #include "net/listener.h"
-#include "net/transport.h"
+#include "net/transport_tls.h"
 
 struct FlAcceptor {
     PyObject_HEAD
@@ -19,6 +19,7 @@ struct FlAcceptor {
     FlLoop *loop;        /* owned */
     PyObject *factory;   /* owned; NULL once cleared */
     PyObject *idle;      /* owned: called without arguments when active falls to 0 */
+    PyObject *tls;       /* owned: makes the parts of TLS for a connection; or NULL */
     PyObject *context;   /* owned */
     PyObject *listeners; /* owned: list of Listener */
     FlTransport *transports; /* borrowed list */
@@ -93,6 +94,24 @@ make_protocol(FlAcceptor *self, PyObject *context)
     return protocol;
 }
 
+/* The TLS of a connection, where the server has it. 0 or -1. escapes */
+static int
+attach_tls(FlAcceptor *self, FlTransport *tr)
+{
+    PyObject *make = Py_XNewRef(self->tls), *parts;
+    int err;
+
+    if (make == NULL)
+        return 0;
+    parts = PyObject_CallNoArgs(make);
+    Py_DECREF(make);
+    if (parts == NULL)
+        return -1;
+    err = FlTransport_TlsAttach(tr, parts, NULL);
+    Py_DECREF(parts);
+    return err;
+}
+
 static int
 acceptor_accept(FlListener *listener, PyObject *obj, int fd, const fl_address *peer)
 {
@@ -122,6 +141,12 @@ acceptor_accept(FlListener *listener, PyObject *obj, int fd, const fl_address *p
     if (tr == NULL)
         return report_creation(self);
     attach(self, tr);
+    if (attach_tls(self, tr) < 0) {
+        err = report_creation(self);
+        FlTransport_Abort(tr, NULL);
+        Py_DECREF(tr);
+        return err;
+    }
     err = FlTransport_Begin(self->loop, (PyObject *)tr);
     Py_DECREF(tr);
     return err;
@@ -186,14 +211,14 @@ acceptor_get_active(PyObject *obj, void *Py_UNUSED(closure))
 static PyObject *
 acceptor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"loop", "factory", "idle", NULL};
+    static char *names[] = {"loop", "factory", "idle", "tls", NULL};
     FlState *st = FlState_OfType(type);
-    PyObject *loop, *factory, *idle;
+    PyObject *loop, *factory, *idle, *tls = Py_None;
     FlAcceptor *self;
 
     if (st == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "O!OO:Acceptor", names,
-                                     st->Loop_type, &loop, &factory, &idle))
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "O!OO|O:Acceptor", names,
+                                     st->Loop_type, &loop, &factory, &idle, &tls))
         return NULL;
     self = (FlAcceptor *)type->tp_alloc(type, 0);
     if (self == NULL)
@@ -202,6 +227,7 @@ acceptor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->loop = (FlLoop *)Py_NewRef(loop);
     self->factory = Py_NewRef(factory);
     self->idle = Py_NewRef(idle);
+    self->tls = tls == Py_None ? NULL : Py_NewRef(tls);
     self->context = PyContext_CopyCurrent();
     self->listeners = PyList_New(0);
     if (self->context == NULL || self->listeners == NULL)
@@ -218,6 +244,7 @@ acceptor_traverse(PyObject *obj, visitproc visit, void *arg)
     Py_VISIT(self->loop);
     Py_VISIT(self->factory);
     Py_VISIT(self->idle);
+    Py_VISIT(self->tls);
     Py_VISIT(self->context);
     Py_VISIT(self->listeners);
     return 0;
@@ -230,6 +257,7 @@ acceptor_clear(PyObject *obj)
 
     Py_CLEAR(self->factory);
     Py_CLEAR(self->idle);
+    Py_CLEAR(self->tls);
     Py_CLEAR(self->listeners);
     return 0;
 }
@@ -264,7 +292,7 @@ static PyGetSetDef acceptor_getset[] = {
 };
 
 static PyType_Slot acceptor_slots[] = {
-    {Py_tp_doc, "Acceptor(loop, factory, idle)\n--\n\n"
+    {Py_tp_doc, "Acceptor(loop, factory, idle, tls=None)\n--\n\n"
                 "Makes a protocol and a transport of every connection."},
     {Py_tp_new, acceptor_new},
     {Py_tp_traverse, acceptor_traverse},
@@ -330,6 +358,39 @@ make_transport(PyObject *obj, PyObject *args, enum FlTransportKind kind)
 }
 
 static PyObject *
+loop_tls_transport(PyObject *obj, PyObject *args)
+{
+    FlState *st = FlState_OfType(Py_TYPE(obj));
+    FlLoop *loop = st == NULL ? NULL : open_loop(st, obj);
+    PyObject *file, *protocol, *parts, *waiter;
+    FlTransport *tr;
+    int fd;
+
+    if (loop == NULL ||
+        !PyArg_ParseTuple(args, "OOOO", &file, &protocol, &parts, &waiter))
+        return NULL;
+    fd = PyObject_AsFileDescriptor(file);
+    if (fd < 0)
+        return NULL;
+    (void)fl_socket_nodelay(fd, true); /* where it is TCP */
+    tr = FlTransport_New(
+        st, loop,
+        &(FlTransportStart){
+            .kind = FL_TRANSPORT_SOCKET, .fd = fd, .file = file, .protocol = protocol});
+    if (tr == NULL)
+        return NULL;
+    if (FlTransport_TlsAttach(tr, parts, waiter) < 0 ||
+        FlLoop_Defer(loop, FlTransport_Begin, (PyObject *)tr) < 0) {
+        PyObject *exc = PyErr_GetRaisedException();
+
+        FlTransport_Abort(tr, NULL);
+        Py_CLEAR(tr);
+        PyErr_SetRaisedException(exc);
+    }
+    return (PyObject *)tr;
+}
+
+static PyObject *
 loop_socket_transport(PyObject *obj, PyObject *args)
 {
     return make_transport(obj, args, FL_TRANSPORT_SOCKET);
@@ -352,6 +413,10 @@ static PyMethodDef mixin_methods[] = {
      "_socket_transport($self, sock, protocol, /)\n--\n\n"
      "The transport of a connected, non-blocking socket, which it takes over; "
      "connection_made() comes with the next tick."},
+    {"_tls_transport", loop_tls_transport, METH_VARARGS,
+     "_tls_transport($self, sock, protocol, parts, waiter, /)\n--\n\n"
+     "The same over TLS; connection_made() comes after the handshake, whose future is "
+     "waiter."},
     {"_read_transport", loop_read_transport, METH_VARARGS,
      "_read_transport($self, pipe, protocol, /)\n--\n\nOf a pipe's reading end."},
     {"_write_transport", loop_write_transport, METH_VARARGS,

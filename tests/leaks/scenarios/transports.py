@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
+from pathlib import Path
 from typing import Any
 
+import pyfastloop
 from scenarios.base import on_a_loop
 
 
@@ -51,6 +54,62 @@ async def transport_aborted() -> None:
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
     there.close()
+
+
+HOME = Path(pyfastloop.__file__).parent
+CERT, KEY = HOME / "testing_cert.pem", HOME / "testing_key.pem"
+SERVING = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+SERVING.load_cert_chain(CERT, KEY)
+TRUSTING = ssl.create_default_context(cafile=str(CERT))
+TRUSTING.check_hostname = False
+
+
+@on_a_loop
+async def transport_tls() -> None:
+    """Echo and close, a peer that aborts, one that speaks no TLS."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, "127.0.0.1", 0, ssl=SERVING)
+    port = server.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=TRUSTING)
+    writer.write(b"x" * 100_000)
+    assert len(await reader.readexactly(100_000)) == 100_000
+    writer.close()
+    await writer.wait_closed()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=TRUSTING)
+    writer.write(b"x" * 1_000_000)
+    writer.transport.abort()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()
+
+
+@on_a_loop
+async def transport_start_tls() -> None:
+    """Both ways; then one that the peer leaves half way."""
+    loop = asyncio.get_running_loop()
+    here, there = socket.socketpair()
+    a, _ = await loop.create_connection(Echo, sock=here)
+    b, _ = await loop.create_connection(Echo, sock=there)
+    await asyncio.gather(
+        loop.start_tls(a, asyncio.Protocol(), TRUSTING),
+        loop.start_tls(b, Echo(), SERVING, server_side=True),
+    )
+    a.close()
+    b.close()
+    here, there = socket.socketpair()
+    a, _ = await loop.create_connection(Echo, sock=here)
+    begun = asyncio.ensure_future(loop.start_tls(a, asyncio.Protocol(), TRUSTING))
+    await asyncio.sleep(0)
+    there.close()
+    with contextlib.suppress(ConnectionError):
+        await begun
+    await asyncio.sleep(0)
 
 
 @on_a_loop

@@ -1,0 +1,377 @@
+/* tls.c -- see tls.h: calls on the SSLObject, and what is kept around them.
+ *
+ * Layer: net. Threads: the loop's.
+ */
+#include "net/tls.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Memory for kept writes starts with this much. */
+#define PLAIN_LEAST ((size_t)4096)
+
+/* Asked for where the SSLObject may hold more of a record than was read of it. */
+#define INSIDE_ROOM ((Py_ssize_t)FL_TLS_PLAIN_MOST)
+
+/* ---- life ---- */
+
+static int
+seconds_to_ns(PyObject *value, uint64_t *ns)
+{
+    double seconds = PyFloat_AsDouble(value);
+
+    if (seconds == -1.0 && PyErr_Occurred())
+        return -1;
+    if (!(seconds > 0) || seconds > 1e9) {
+        PyErr_Format(PyExc_ValueError, "a time-out in seconds was expected, got %R",
+                     value);
+        return -1;
+    }
+    *ns = (uint64_t)(seconds * 1e9);
+    return 0;
+}
+
+FlTls *
+FlTls_New(FlState *st, PyObject *parts)
+{
+    PyObject *object, *context, *incoming, *outgoing, *handshake, *shutdown;
+    FlTls *tls;
+
+    if (!PyTuple_Check(parts)) {
+        PyErr_Format(PyExc_TypeError, "the parts of TLS are a tuple, not %R", parts);
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(parts, "OOOOOO:tls", &object, &context, &incoming, &outgoing,
+                          &handshake, &shutdown))
+        return NULL;
+    tls = calloc(1, sizeof *tls);
+    if (tls == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    tls->object = Py_NewRef(object);
+    tls->context = Py_NewRef(context);
+    tls->incoming = Py_NewRef(incoming);
+    tls->outgoing = Py_NewRef(outgoing);
+    tls->feed = PyObject_GetAttr(incoming, st->str_write);
+    tls->drain = tls->feed == NULL ? NULL : PyObject_GetAttr(outgoing, st->str_read);
+    tls->read = tls->drain == NULL ? NULL : PyObject_GetAttr(object, st->str_read);
+    tls->write = tls->read == NULL ? NULL : PyObject_GetAttr(object, st->str_write);
+    if (tls->write == NULL || seconds_to_ns(handshake, &tls->handshake_ns) < 0 ||
+        seconds_to_ns(shutdown, &tls->shutdown_ns) < 0) {
+        FlTls_Free(tls);
+        return NULL;
+    }
+    return tls;
+}
+
+void
+FlTls_Free(FlTls *tls)
+{
+    Py_XDECREF(tls->object);
+    Py_XDECREF(tls->context);
+    Py_XDECREF(tls->incoming);
+    Py_XDECREF(tls->outgoing);
+    Py_XDECREF(tls->feed);
+    Py_XDECREF(tls->drain);
+    Py_XDECREF(tls->read);
+    Py_XDECREF(tls->write);
+    Py_XDECREF(tls->waiter);
+    free(tls->plain);
+    free(tls);
+}
+
+int
+FlTls_Traverse(FlTls *tls, visitproc visit, void *arg)
+{
+    Py_VISIT(tls->object);
+    Py_VISIT(tls->context);
+    Py_VISIT(tls->incoming);
+    Py_VISIT(tls->outgoing);
+    Py_VISIT(tls->feed);
+    Py_VISIT(tls->drain);
+    Py_VISIT(tls->read);
+    Py_VISIT(tls->write);
+    Py_VISIT(tls->waiter);
+    return 0;
+}
+
+/* ---- calls ---- */
+
+PyObject *
+FlTls_CallWithView(PyObject *method, PyObject *count, char *p, size_t n, int flags)
+{
+    PyObject *view = PyMemoryView_FromMemory(p, (Py_ssize_t)n, flags);
+    PyObject *args[3] = {NULL, count, view};
+    PyObject *result;
+
+    if (view == NULL)
+        return NULL;
+    if (count == NULL) {
+        args[1] = view;
+        result = PyObject_Vectorcall(method, args + 1,
+                                     1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    } else {
+        result = PyObject_Vectorcall(method, args + 1,
+                                     2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    if (Py_REFCNT(view) > 1) {
+        PyObject *exc = PyErr_GetRaisedException();
+        PyObject *released = PyObject_CallMethod(view, "release", NULL);
+
+        if (released == NULL)
+            PyErr_WriteUnraisable(view);
+        Py_XDECREF(released);
+        if (exc != NULL)
+            PyErr_SetRaisedException(exc);
+    }
+    Py_DECREF(view);
+    return result;
+}
+
+/* What an exception of the SSLObject means: 0 for the peer's end, -EAGAIN, or
+ * FL_TLS_RAISED: it stays set. */
+static ssize_t
+raised(FlState *st)
+{
+    if (PyErr_ExceptionMatches(st->hook_SSLWantReadError) ||
+        PyErr_ExceptionMatches(st->hook_SSLWantWriteError)) {
+        PyErr_Clear();
+        return -EAGAIN;
+    }
+    if (PyErr_ExceptionMatches(st->hook_SSLZeroReturnError)) {
+        PyErr_Clear();
+        return 0;
+    }
+    return FL_TLS_RAISED;
+}
+
+/* A count out of a call's result (stolen, nullable), 0 to most. */
+static ssize_t
+count_of(FlState *st, PyObject *result, size_t most)
+{
+    Py_ssize_t n;
+
+    if (result == NULL)
+        return raised(st);
+    n = PyLong_AsSsize_t(result);
+    Py_DECREF(result);
+    if (n == -1 && PyErr_Occurred())
+        return FL_TLS_RAISED;
+    if (n < 0 || (size_t)n > most) {
+        PyErr_Format(PyExc_ValueError, "ssl counted %zd of %zu bytes", n, most);
+        return FL_TLS_RAISED;
+    }
+    return n;
+}
+
+/* Bytes that stand in a BIO; -1 with an exception. */
+static Py_ssize_t
+pending_in(FlState *st, PyObject *bio)
+{
+    PyObject *value = PyObject_GetAttr(bio, st->str_pending);
+    Py_ssize_t n = value == NULL ? -1 : PyLong_AsSsize_t(value);
+
+    Py_XDECREF(value);
+    return n;
+}
+
+/* ---- in ---- */
+
+int
+FlTls_Feed(FlTls *tls, const char *p, size_t n)
+{
+    PyObject *done = FlTls_CallWithView(tls->feed, NULL, (char *)p, n, PyBUF_READ);
+
+    if (done == NULL)
+        return -1;
+    Py_DECREF(done);
+    (void)fl_tls_records_feed(&tls->records, p, n);
+    return 0;
+}
+
+Py_ssize_t
+FlTls_Available(FlState *st, FlTls *tls)
+{
+    Py_ssize_t n = pending_in(st, tls->incoming);
+
+    if (n < 0)
+        return -1;
+    if (tls->records.odd)
+        return n == 0 ? 0 : n + INSIDE_ROOM;
+    /* The SSLObject takes the head of a record only when it is asked for it, and is not
+     * asked while the record is not whole; it may hold some of it from the handshake. */
+    n -= (Py_ssize_t)tls->records.partial;
+    if (tls->inside) {
+        PyObject *value = PyObject_CallMethodNoArgs(tls->object, st->str_pending);
+        Py_ssize_t inside = value == NULL ? -1 : PyLong_AsSsize_t(value);
+
+        Py_XDECREF(value);
+        if (inside < 0)
+            return -1;
+        n = (n < 0 ? 0 : n) + inside;
+    }
+    return n < 0 ? 0 : n;
+}
+
+ssize_t
+FlTls_Read(FlState *st, FlTls *tls, char *buf, size_t n)
+{
+    PyObject *count;
+    ssize_t got;
+
+    if (tls->busy)
+        return -EAGAIN;
+    count = PyLong_FromSize_t(n);
+    if (count == NULL)
+        return FL_TLS_RAISED;
+    tls->busy = true;
+    got = count_of(st, FlTls_CallWithView(tls->read, count, buf, n, PyBUF_WRITE), n);
+    tls->busy = false;
+    Py_DECREF(count);
+    tls->inside = got > 0 && (size_t)got == n;
+    return got;
+}
+
+int
+FlTls_Handshake(FlState *st, FlTls *tls)
+{
+    PyObject *done;
+
+    if (tls->busy)
+        return 0;
+    tls->busy = true;
+    done = PyObject_CallMethodNoArgs(tls->object, st->str_do_handshake);
+    tls->busy = false;
+    if (done != NULL) {
+        Py_DECREF(done);
+        return 1;
+    }
+    return raised(st) == -EAGAIN ? 0 : -1;
+}
+
+/* ---- out ---- */
+
+ssize_t
+FlTls_Write(FlState *st, FlTls *tls, const char *p, size_t n)
+{
+    ssize_t sent;
+
+    if (tls->busy)
+        return -EAGAIN;
+    tls->busy = true;
+    sent =
+        count_of(st, FlTls_CallWithView(tls->write, NULL, (char *)p, n, PyBUF_READ), n);
+    tls->busy = false;
+    return sent == 0 ? -EAGAIN : sent;
+}
+
+int
+FlTls_Keep(FlTls *tls, const char *p, size_t n)
+{
+    size_t kept = FlTls_Kept(tls), room = tls->plain_room;
+    char *fresh;
+
+    if (n == 0)
+        return 0;
+    if (room - tls->plain_end < n) {
+        room = room > PLAIN_LEAST ? room : PLAIN_LEAST;
+        while (room - kept < n) {
+            if (room > PY_SSIZE_T_MAX / 2) {
+                PyErr_NoMemory();
+                return -1;
+            }
+            room *= 2;
+        }
+        fresh = malloc(room);
+        if (fresh == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        if (kept > 0)
+            memcpy(fresh, tls->plain + tls->plain_at, kept);
+        free(tls->plain);
+        tls->plain = fresh;
+        tls->plain_at = 0;
+        tls->plain_end = kept;
+        tls->plain_room = room;
+    }
+    memcpy(tls->plain + tls->plain_end, p, n);
+    tls->plain_end += n;
+    return 0;
+}
+
+int
+FlTls_Encrypt(FlState *st, FlTls *tls)
+{
+    int err = 0;
+
+    while (FlTls_Kept(tls) > 0 && !tls->busy && err == 0) {
+        char *plain = tls->plain, *later;
+        size_t at = tls->plain_at, end = tls->plain_end, room = tls->plain_room;
+        ssize_t sent = 0;
+
+        tls->plain = NULL;
+        tls->plain_at = tls->plain_end = tls->plain_room = 0;
+        while (at < end) {
+            sent = FlTls_Write(st, tls, plain + at, end - at);
+            if (sent < 0)
+                break;
+            at += (size_t)sent;
+        }
+        if (sent == FL_TLS_RAISED)
+            err = -1;
+        if (at == end) {
+            free(plain);
+            continue; /* something may have been written meanwhile */
+        }
+        /* Back in front of what was written meanwhile. */
+        later = tls->plain;
+        size_t later_at = tls->plain_at, later_n = FlTls_Kept(tls);
+
+        tls->plain = plain;
+        tls->plain_at = at;
+        tls->plain_end = end;
+        tls->plain_room = room;
+        if (later_n > 0 && FlTls_Keep(tls, later + later_at, later_n) < 0)
+            err = -1;
+        free(later);
+        break;
+    }
+    return err;
+}
+
+PyObject *
+FlTls_Drain(FlState *st, FlTls *tls)
+{
+    Py_ssize_t n = pending_in(st, tls->outgoing);
+    PyObject *bytes;
+
+    if (n <= 0)
+        return NULL;
+    bytes = PyObject_CallNoArgs(tls->drain);
+    if (bytes != NULL && !PyBytes_Check(bytes)) {
+        PyErr_Format(PyExc_TypeError, "bytes were expected of a MemoryBIO, not %R",
+                     bytes);
+        Py_CLEAR(bytes);
+    }
+    return bytes;
+}
+
+int
+FlTls_Notify(FlState *st, FlTls *tls)
+{
+    PyObject *done;
+
+    if (tls->busy)
+        return 0;
+    tls->busy = tls->notified = true;
+    done = PyObject_CallMethodNoArgs(tls->object, st->str_unwrap);
+    tls->busy = false;
+    if (done != NULL) {
+        Py_DECREF(done);
+        return 1;
+    }
+    return raised(st) == -EAGAIN ? 0 : -1;
+}
