@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import importlib.util
 import os
-import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -43,6 +42,15 @@ def _must_not_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
         report.longrepr = f"skipped in CI, where every part must be there: {reason}"
 
 
+# Where a hanging test is told of: pytest captures descriptor 2 while tests run.
+_stderr = -1
+
+
+def pytest_configure() -> None:
+    global _stderr
+    _stderr = os.dup(2)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[
     None, pytest.TestReport, pytest.TestReport
@@ -64,7 +72,7 @@ def pytest_make_collect_report() -> Generator[
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Generator[None, object, object]:
     """A test that hangs ends the run, with the traceback of every thread."""
-    faulthandler.dump_traceback_later(SECONDS_A_TEST, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(SECONDS_A_TEST, exit=True, file=_stderr)
     try:
         return (yield)
     finally:

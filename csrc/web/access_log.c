@@ -112,7 +112,7 @@ put_date(line_writer *w, FlAccessLog *self)
 
     if (now != self->second || self->date_n == 0) {
         static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-        char clock[8] = "00:00:00";
+        char clock[] = "00:00:00";
 
         self->second = now;
         fl_civil_from_days(now / DAY_SECONDS, &year, &month, &day);

@@ -18,6 +18,8 @@ import pytest
 import pyfastloop
 
 SECONDS = 60
+# For programs that are not ours: without the sanitizers that our own tests may run on.
+PLAIN = {name: os.environ[name] for name in os.environ if name != "LD_PRELOAD"}
 
 
 def run(coro):
@@ -237,6 +239,7 @@ def redis_port(tmp_path):
         [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
+        env=PLAIN,
     )
     try:
         wait_for_port(process, port)
@@ -302,6 +305,7 @@ def postgres_port():
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=place,
+            env=PLAIN,
             **user,
         )
         port = free_port()
@@ -312,6 +316,7 @@ def postgres_port():
             ],
             stderr=subprocess.DEVNULL,
             cwd=place,
+            env=PLAIN,
             **user,
         )
         try:
