@@ -11,6 +11,7 @@
 #include "base/scan.h"
 
 #include "base/scan_sets.h"
+#include "base/sha1.h"
 
 /* Bits of the class table below. */
 enum { TOKEN = 1, VALUE = 2, TARGET = 4 };
@@ -192,6 +193,7 @@ fl_scan_find(const char *p, size_t n, const char *needle, size_t m)
      .marks = fl_scan_marks_scalar,           \
      .mask_xor = fl_mask_xor_scalar,          \
      .utf8 = fl_utf8_validate_scalar,         \
+     .sha1_blocks = fl_sha1_blocks_scalar,    \
      .name = "scalar"}
 
 static const fl_cpu_table scalar_set = SCALAR_SET;
@@ -207,6 +209,7 @@ fl_cpu_init(void)
 #elif defined(FL_SCAN_NEON)
     fl_cpu = fl_scan_neon;
 #endif
+    fl_cpu.sha1_blocks = fl_sha1_best();
 }
 
 bool
@@ -223,6 +226,7 @@ fl_cpu_use(const char *name)
     }
     if (strcmp(name, "avx2") == 0 && fl_scan_have_avx2()) {
         fl_cpu = fl_scan_avx2;
+        fl_cpu.sha1_blocks = fl_sha1_best();
         return true;
     }
 #elif defined(FL_SCAN_NEON)

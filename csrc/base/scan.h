@@ -44,6 +44,7 @@ typedef struct {
     void (*marks)(const char *p, size_t n, fl_marks *out);
     void (*mask_xor)(char *p, size_t n, const uint8_t key[4], size_t phase);
     fl_utf8_state (*utf8)(fl_utf8_state state, const char *p, size_t n);
+    void (*sha1_blocks)(uint32_t state[5], const char *p, size_t blocks); /* sha1.h */
     const char *name; /* "scalar", "sse2", "avx2", "neon" */
 } fl_cpu_table;
 

@@ -8,6 +8,7 @@
  * Layer: base. Threads: any; pure functions.
  */
 #include "base/scan_sets.h"
+#include "base/sha1.h"
 
 #ifdef FL_SCAN_NEON
 
@@ -201,6 +202,7 @@ const fl_cpu_table fl_scan_neon = {.head_end = head_end_neon,
                                    .marks = marks_neon,
                                    .mask_xor = mask_xor_neon,
                                    .utf8 = utf8_neon,
+                                   .sha1_blocks = fl_sha1_blocks_scalar,
                                    .name = "neon"};
 
 #else

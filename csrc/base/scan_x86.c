@@ -11,6 +11,7 @@
  * Layer: base. Threads: any; pure functions.
  */
 #include "base/scan_sets.h"
+#include "base/sha1.h"
 
 #ifdef FL_SCAN_X86
 
@@ -236,6 +237,7 @@ const fl_cpu_table fl_scan_sse2 = {.head_end = head_end_sse2,
                                    .marks = marks_sse2,
                                    .mask_xor = mask_xor_sse2,
                                    .utf8 = utf8_sse2,
+                                   .sha1_blocks = fl_sha1_blocks_scalar,
                                    .name = "sse2"};
 
 /* ---------------------------------------------------------------- AVX2 */
@@ -457,6 +459,7 @@ const fl_cpu_table fl_scan_avx2 = {.head_end = head_end_avx2,
                                    .marks = marks_avx2,
                                    .mask_xor = mask_xor_avx2,
                                    .utf8 = utf8_avx2,
+                                   .sha1_blocks = fl_sha1_blocks_scalar,
                                    .name = "avx2"};
 
 #else
