@@ -130,6 +130,13 @@ FlCompat_VersionTag(PyTypeObject *type)
     return PyType_HasFeature(type, Py_TPFLAGS_VALID_VERSION_TAG) ? type->tp_version_tag
                                                                  : 0;
 }
+
+/* A number that changes with every change of the dict (PEP 509). */
+static inline uint64_t
+FlCompat_DictVersion(PyObject *dict)
+{
+    return ((PyDictObject *)dict)->ma_version_tag;
+}
 #endif
 
 /* Free lists are compiled out where a sanitizer should see every allocation, and where

@@ -7,7 +7,7 @@
 /* Moved by every change of a watched class, and of a watched dict. Of the process, for watchers
  * get no argument of their own; both only ever grow. */
 uint64_t fl_hook_epoch = 1;
-static uint64_t dict_epoch = 1;
+uint64_t fl_dict_epoch = 1;
 
 #if FL_TYPE_WATCHERS
 static int
@@ -25,16 +25,10 @@ dict_changed(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *v
     (void)dict;
     (void)key;
     (void)value;
-    dict_epoch++;
+    fl_dict_epoch++;
     return 0;
 }
 #endif
-
-uint64_t
-FlHooks_DictEpoch(void)
-{
-    return dict_epoch;
-}
 
 bool
 FlHooks_WatchDict(FlState *st, PyObject *dict)
@@ -145,7 +139,7 @@ FlHooks_VerifyAll(FlHooks *hooks)
 
         if (PyObject_GetOptionalAttr((PyObject *)hooks->type, name, &found) < 0)
             return -1;
-        if (found != PyTuple_GET_ITEM(hooks->originals, i))
+        if ((found == NULL ? Py_None : found) != PyTuple_GET_ITEM(hooks->originals, i))
             replaced |= UINT64_C(1) << i;
         Py_XDECREF(found);
     }

@@ -83,8 +83,9 @@ typedef struct {
         *methods[FL_HOOK_METHODS]; /* owned: get, post ..., as the class has them */
 } FlHooks;
 
-/* The hooks of a class: names and originals in parallel (both tuples, at most 64). New
- * reference, not verified yet. */
+/* The hooks of a class: names and originals in parallel (both tuples, at most 64). An
+ * original None says that the class has no such attribute. New reference, not verified
+ * yet. */
 FlHooks *FlHooks_New(FlState *st, PyTypeObject *type, PyObject *names,
                      PyObject *originals);
 
@@ -115,7 +116,13 @@ FlHooks_Verify(FlHooks *hooks)
 /* Lets changes of an instance's dict move FlHooks_DictEpoch; false where CPython cannot
  * tell them (3.11, or no watcher left): then look every time. */
 bool FlHooks_WatchDict(FlState *st, PyObject *dict);
-uint64_t FlHooks_DictEpoch(void);
+extern uint64_t fl_dict_epoch;
+
+static inline uint64_t
+FlHooks_DictEpoch(void)
+{
+    return fl_dict_epoch;
+}
 
 int FlHooks_AddType(PyObject *module, FlState *st);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "proto/uri.h"
+#include "web/facts.h"
 
 #define PIECES 9 /* literal, group, literal ...: up to four groups */
 
@@ -20,21 +21,14 @@ typedef struct {
 typedef struct {
     PyObject *rule, *matcher, *regex, *target; /* owned: what it was made of */
     PyObject *kwargs;                          /* owned dict or NULL */
-    FlHooks *hooks;                            /* owned; NULL: Python's business */
-    PyObject *names; /* owned tuple of the groups' names, or NULL: by position */
-    char *text;      /* owned: the literals */
-    piece *pieces;   /* owned; NULL: run regex */
+    FlHooks *rule_hooks; /* owned: nothing on the rule's class hides its attributes */
+    FlFacts facts;       /* what rule and matcher have; none: ask them each time */
+    FlHooks *hooks;      /* owned; NULL: Python's business */
+    PyObject *names;     /* owned tuple of the groups' names, or NULL: by position */
+    char *text;          /* owned: the literals */
+    piece *pieces;       /* owned; NULL: run regex */
     int count;
 } route;
-
-/* An attribute the table relies on: what an instance's dict has, or has not. */
-typedef struct {
-    PyObject *dict;     /* owned */
-    PyObject *name;     /* borrowed: interned */
-    PyObject *expected; /* owned, NULL: absent */
-} fact;
-
-#define FACTS 40
 
 struct FlRoutes {
     PyObject_HEAD
@@ -46,11 +40,10 @@ struct FlRoutes {
     PyObject *any_rule;                  /* owned */
     PyObject *transforms;                /* owned list: empty */
     FlHooks *hooks[3];                   /* owned: of server, application, router */
-    fact facts[FACTS];
-    int fact_count;
-    uint64_t
-        epoch; /* of FlHooks_DictEpoch(), when the facts were true; 0: look every time */
-    route *routes; /* owned */
+    FlHooks *matcher_hooks;         /* owned: nothing on PathMatches hides `regex` */
+    FlFacts facts;                  /* what server, application and routers have */
+    FlFacts quiet[FL_QUIET_LEVELS]; /* why a request of the application is not logged */
+    route *routes;                  /* owned */
     Py_ssize_t count;
 };
 
@@ -259,6 +252,78 @@ group_names(route *r)
     return named == 0 || named == all;
 }
 
+/* Hooks that say whether a class has any of these attributes itself: it should not.
+ * New reference. */
+static FlHooks *
+absent_hooks(FlState *st, PyTypeObject *type, PyObject *const *names, Py_ssize_t count)
+{
+    PyObject *keys = PyTuple_New(count), *nothing = PyTuple_New(count);
+    FlHooks *hooks = NULL;
+
+    for (Py_ssize_t i = 0; keys != NULL && nothing != NULL && i < count; i++) {
+        PyTuple_SET_ITEM(keys, i, Py_NewRef(names[i]));
+        PyTuple_SET_ITEM(nothing, i, Py_NewRef(Py_None));
+    }
+    if (keys != NULL && nothing != NULL)
+        hooks = FlHooks_New(st, type, keys, nothing);
+    Py_XDECREF(keys);
+    Py_XDECREF(nothing);
+    return hooks;
+}
+
+/* Notes that the object's own dict has these attributes; 1, 0 where it has not, -1. */
+static int
+note_own(FlState *st, FlFacts *facts, PyObject *object, PyObject *const *names,
+         PyObject *const *values, int count)
+{
+    PyObject *dict = PyObject_GenericGetDict(object, NULL);
+    int ok = dict != NULL && PyDict_Check(dict);
+
+    PyErr_Clear(); /* it may have none */
+    for (int i = 0; ok > 0 && i < count; i++) {
+        PyObject *value = NULL;
+
+        if (FlFacts_Note(facts, st, dict, names[i], &value) < 0)
+            ok = -1;
+        else if (value != values[i])
+            ok = 0;
+        Py_XDECREF(value);
+    }
+    Py_XDECREF(dict);
+    return ok;
+}
+
+/* What the route is made of as facts, so that each request need not look it up. 0 (maybe
+ * without facts) or -1. */
+static int
+note_rule(FlRoutes *self, route *r, const route *before)
+{
+    FlState *st = self->st;
+    PyObject *const names[] = {st->str_matcher, st->str_target, st->str_target_kwargs};
+    PyObject *const values[] = {r->matcher, r->target, r->kwargs};
+    PyTypeObject *type = Py_TYPE(r->rule);
+    int ok;
+
+    if (type->tp_getattro != PyObject_GenericGetAttr)
+        return 0;
+    if (before != NULL && before->rule_hooks != NULL &&
+        before->rule_hooks->type == type)
+        r->rule_hooks = (FlHooks *)Py_NewRef(before->rule_hooks);
+    else
+        r->rule_hooks = absent_hooks(st, type, names, Py_ARRAY_LENGTH(names));
+    if (self->matcher_hooks == NULL)
+        self->matcher_hooks =
+            absent_hooks(st, (PyTypeObject *)st->web_path_matches, &st->str_regex, 1);
+    if (r->rule_hooks == NULL || self->matcher_hooks == NULL)
+        return -1;
+    ok = note_own(st, &r->facts, r->rule, names, values, Py_ARRAY_LENGTH(names));
+    if (ok > 0)
+        ok = note_own(st, &r->facts, r->matcher, &st->str_regex, &r->regex, 1);
+    if (ok <= 0)
+        FlFacts_Clear(&r->facts);
+    return ok < 0 ? -1 : 0;
+}
+
 static int
 make_route(FlState *st, route *r, PyObject *rule)
 {
@@ -310,30 +375,10 @@ done:
     return simple < 0 ? -1 : 0;
 }
 
-/* Notes that the dict has (or has not) what it has now. 0 or -1. */
 static int
 note_fact(FlRoutes *self, PyObject *dict, PyObject *name, PyObject **value)
 {
-    PyObject *found = PyDict_GetItemWithError(dict, name);
-
-    if ((found == NULL && PyErr_Occurred()) || self->fact_count == FACTS)
-        return -1;
-    self->facts[self->fact_count++] = (fact){Py_NewRef(dict), name, Py_XNewRef(found)};
-    if (!FlHooks_WatchDict(self->st, dict))
-        self->epoch = 0;
-    if (value != NULL)
-        *value = Py_XNewRef(found);
-    return 0;
-}
-
-static bool
-facts_true(const fact *facts, int count)
-{
-    for (int i = 0; i < count; i++) {
-        if (PyDict_GetItemWithError(facts[i].dict, facts[i].name) != facts[i].expected)
-            return false;
-    }
-    return true;
+    return FlFacts_Note(&self->facts, self->st, dict, name, value);
 }
 
 /* The dict of an instance whose class is exactly this one, untouched; *dict new. The
@@ -448,6 +493,9 @@ make_routes(FlRoutes *self)
 
         self->count++;
         err = make_route(self->st, &self->routes[i], rule);
+        if (err == 0 && self->routes[i].hooks != NULL)
+            err =
+                note_rule(self, &self->routes[i], i > 0 ? &self->routes[i - 1] : NULL);
         Py_DECREF(rule);
         if (err < 0)
             return -1;
@@ -467,7 +515,6 @@ routes_new(FlState *st, PyObject *server)
            sizeof(FlRoutes) - offsetof(FlRoutes, st));
     self->st = st;
     self->server = server;
-    self->epoch = FlHooks_DictEpoch();
     PyObject_GC_Track(self);
     ok = look_around(self, server);
     if (ok > 0 && make_routes(self) < 0)
@@ -493,8 +540,6 @@ FlRoutes_OfServer(FlState *st, PyObject *server)
     if (routes != NULL &&
         PyObject_SetAttr(server, st->str__c_routes, (PyObject *)routes) < 0)
         Py_CLEAR(routes);
-    if (routes != NULL && routes->epoch != 0)
-        routes->epoch = FlHooks_DictEpoch(); /* that was our own change */
     return routes;
 }
 
@@ -508,6 +553,12 @@ PyObject *
 FlRoutes_Settings(FlRoutes *routes)
 {
     return routes->settings;
+}
+
+FlFacts *
+FlRoutes_Quiet(FlRoutes *routes, int level)
+{
+    return &routes->quiet[level];
 }
 
 PyObject *
@@ -539,12 +590,8 @@ FlRoutes_Current(FlRoutes *self, PyObject *server)
         if (FlHooks_Verify(self->hooks[i]) < 0 || self->hooks[i]->replaced != 0)
             return false;
     }
-    if (self->epoch == 0 || self->epoch != FlHooks_DictEpoch()) {
-        if (!facts_true(self->facts, self->fact_count))
-            return false;
-        if (self->epoch != 0)
-            self->epoch = FlHooks_DictEpoch();
-    }
+    if (!FlFacts_True(&self->facts))
+        return false;
     if (PyList_GET_SIZE(self->transforms) > 0 ||
         PyList_GET_SIZE(self->default_rules) != 1 ||
         PyList_GET_ITEM(self->default_rules, 0) != self->any_rule ||
@@ -574,8 +621,23 @@ still(PyObject *object, PyObject *name, PyObject *expected)
 }
 
 static bool
-route_current(FlState *st, route *r)
+unhidden(FlHooks *hooks)
 {
+    if (FlHooks_Verify(hooks) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    return hooks->replaced == 0;
+}
+
+static bool
+route_current(FlRoutes *self, route *r)
+{
+    FlState *st = self->st;
+
+    if (r->facts.count > 0 && unhidden(r->rule_hooks) &&
+        unhidden(self->matcher_hooks) && FlFacts_True(&r->facts))
+        return true;
     return still(r->rule, st->str_matcher, r->matcher) &&
            still(r->rule, st->str_target, r->target) &&
            still(r->rule, st->str_target_kwargs, r->kwargs) &&
@@ -736,7 +798,7 @@ FlRoutes_Match(FlRoutes *self, FlHeadBlock *block, PyObject *match[3])
             continue;
         if (found < 0) {
             answer = FL_ROUTE_ERROR;
-        } else if (route_current(self->st, r)) {
+        } else if (route_current(self, r)) {
             match[0] = Py_NewRef((PyObject *)r->hooks);
             match[1] = PyDict_GET_SIZE(r->kwargs) > 0 ? Py_NewRef(r->kwargs) : NULL;
             answer = FL_ROUTE_FOUND;
@@ -761,16 +823,19 @@ routes_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->settings);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(self->hooks); i++)
         Py_VISIT(self->hooks[i]);
-    for (int i = 0; i < self->fact_count; i++) {
-        Py_VISIT(self->facts[i].dict);
-        Py_VISIT(self->facts[i].expected);
-    }
     Py_VISIT(self->default_router);
     Py_VISIT(self->wildcard);
     Py_VISIT(self->default_rules);
     Py_VISIT(self->rules);
     Py_VISIT(self->any_rule);
     Py_VISIT(self->transforms);
+    Py_VISIT(self->matcher_hooks);
+    if (FlFacts_Traverse(&self->facts, visit, arg) != 0)
+        return 1;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(self->quiet); i++) {
+        if (FlFacts_Traverse(&self->quiet[i], visit, arg) != 0)
+            return 1;
+    }
     for (Py_ssize_t i = 0; i < self->count; i++) {
         Py_VISIT(self->routes[i].rule);
         Py_VISIT(self->routes[i].matcher);
@@ -778,6 +843,9 @@ routes_traverse(PyObject *op, visitproc visit, void *arg)
         Py_VISIT(self->routes[i].target);
         Py_VISIT(self->routes[i].kwargs);
         Py_VISIT(self->routes[i].hooks);
+        Py_VISIT(self->routes[i].rule_hooks);
+        if (FlFacts_Traverse(&self->routes[i].facts, visit, arg) != 0)
+            return 1;
     }
     return 0;
 }
@@ -796,17 +864,18 @@ routes_clear(PyObject *op)
         Py_CLEAR(self->routes[i].target);
         Py_CLEAR(self->routes[i].kwargs);
         Py_CLEAR(self->routes[i].hooks);
+        Py_CLEAR(self->routes[i].rule_hooks);
+        FlFacts_Clear(&self->routes[i].facts);
         Py_CLEAR(self->routes[i].names);
         PyMem_Free(self->routes[i].text);
         PyMem_Free(self->routes[i].pieces);
     }
     PyMem_Free(self->routes);
     self->routes = NULL;
-    for (int i = 0; i < self->fact_count; i++) {
-        Py_CLEAR(self->facts[i].dict);
-        Py_CLEAR(self->facts[i].expected);
-    }
-    self->fact_count = 0;
+    FlFacts_Clear(&self->facts);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(self->quiet); i++)
+        FlFacts_Clear(&self->quiet[i]);
+    Py_CLEAR(self->matcher_hooks);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(self->hooks); i++)
         Py_CLEAR(self->hooks[i]);
     Py_CLEAR(self->application);

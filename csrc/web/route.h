@@ -23,7 +23,7 @@
 #define FL_WEB_ROUTE_H
 
 #include "http/request.h"
-#include "web/hooks.h"
+#include "web/facts.h"
 
 typedef struct FlRoutes FlRoutes;
 
@@ -49,6 +49,13 @@ PyObject *FlRoutes_Settings(FlRoutes *routes);
  * initialize (dict or NULL), [2] the groups as bytes (tuple, dict or NULL); new
  * references. escapes, where a regular expression runs */
 FlRouteAnswer FlRoutes_Match(FlRoutes *routes, FlHeadBlock *block, PyObject *match[3]);
+
+/* The levels at which requests are logged: by status below 400, below 500, and above. */
+#define FL_QUIET_LEVELS 3
+
+/* The facts under which requests of the application are not logged at a level, for
+ * handler_log.c to note; borrowed. */
+FlFacts *FlRoutes_Quiet(FlRoutes *routes, int level);
 
 /* For each rule, until a change: (rule, taken by C, matched without re). New list. */
 PyObject *FlRoutes_Explain(FlRoutes *routes);

@@ -1,0 +1,151 @@
+"""What a request skips because nobody touched it is done again once somebody has:
+the access log, the rules of the application, its settings."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from pyfastloop import web
+from pyfastloop.log import access_log
+
+
+class Hello(web.RequestHandler):
+    def get(self):
+        self.write("hello")
+
+
+class Other(web.RequestHandler):
+    def get(self):
+        self.write("other")
+
+
+@pytest.fixture
+def quiet(site, caplog):
+    """A site that has answered twice while its log was off."""
+    caplog.set_level(logging.ERROR, "tornado.access")
+    s = site([("/", Hello)])
+    for _ in range(2):
+        assert s.ask("/").body == b"hello"
+    assert lines(caplog) == []
+    return s
+
+
+def lines(caplog):
+    return [r.getMessage() for r in caplog.records if r.name == "tornado.access"]
+
+
+def test_a_log_that_is_turned_on_gets_its_lines(quiet, caplog):
+    caplog.set_level(logging.INFO, "tornado.access")
+    quiet.ask("/")
+    assert len(lines(caplog)) == 1
+    caplog.set_level(logging.ERROR, "tornado.access")
+    quiet.ask("/")
+    assert len(lines(caplog)) == 1
+
+
+def test_a_log_that_was_off_for_one_level_only(quiet, caplog):
+    assert quiet.ask("/nope").code == 404
+    assert lines(caplog) == []
+    caplog.set_level(logging.WARNING, "tornado.access")
+    quiet.ask("/")
+    assert quiet.ask("/nope").code == 404
+    assert [line[:3] for line in lines(caplog)] == ["404"]
+
+
+def test_a_logger_turned_on_by_disable(quiet, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "tornado.access")
+    logging.disable(logging.INFO)
+    try:
+        quiet.ask("/")
+        quiet.ask("/")
+        assert lines(caplog) == []
+    finally:
+        logging.disable(logging.NOTSET)
+    quiet.ask("/")
+    assert len(lines(caplog)) == 1
+
+
+@pytest.mark.parametrize("name", ["info", "isEnabledFor"])
+def test_a_method_set_on_the_logger(quiet, monkeypatch, name):
+    seen = []
+    monkeypatch.setattr(access_log, name, lambda *args: seen.append(args))
+    quiet.ask("/")
+    assert seen
+
+
+def test_log_request_set_on_the_application(quiet):
+    seen = []
+    quiet.app.log_request = lambda handler: seen.append(handler.get_status())
+    quiet.ask("/")
+    del quiet.app.log_request
+    quiet.ask("/")
+    assert seen == [200]
+
+
+def test_log_function_put_into_the_settings(quiet):
+    seen = []
+    quiet.app.settings["log_function"] = lambda handler: seen.append("old dict")
+    quiet.ask("/")
+    del quiet.app.settings["log_function"]
+    quiet.ask("/")
+    quiet.app.settings = {"log_function": lambda handler: seen.append("new dict")}
+    quiet.ask("/")
+    assert seen == ["old dict", "new dict"]
+
+
+def test_a_rule_that_gets_another_target(quiet):
+    rule = quiet.app.wildcard_router.rules[0]
+    rule.target = Other
+    assert quiet.ask("/").body == b"other"
+    rule.target = Hello
+    assert quiet.ask("/").body == b"hello"
+
+
+def test_a_rule_that_gets_other_keywords(site):
+    class Greet(web.RequestHandler):
+        def initialize(self, word):
+            self.word = word
+
+        def get(self):
+            self.write(self.word)
+
+    s = site([("/", Greet, {"word": "a"})])
+    assert s.ask("/").body == b"a"
+    s.app.wildcard_router.rules[0].target_kwargs = {"word": "b"}
+    assert s.ask("/").body == b"b"
+    s.app.wildcard_router.rules[0].target_kwargs["word"] = "c"
+    assert s.ask("/").body == b"c"
+
+
+def test_a_matcher_that_gets_another_pattern(quiet):
+    import re
+
+    quiet.app.wildcard_router.rules[0].matcher.regex = re.compile("/new$")
+    assert quiet.ask("/").code == 404
+    assert quiet.ask("/new").body == b"hello"
+
+
+def test_a_property_put_on_the_class_of_rules(quiet, monkeypatch):
+    rule = quiet.app.wildcard_router.rules[0]
+    for name in ("target", "matcher", "target_kwargs"):
+        had = getattr(rule, name)
+        seen = []
+
+        def look(self, had=had, seen=seen):
+            seen.append(self)
+            return had
+
+        monkeypatch.setattr(type(rule), name, property(look), raising=False)
+        assert quiet.ask("/").body == b"hello"
+        monkeypatch.undo()
+        assert seen, name
+
+
+def test_a_rule_added_and_one_taken_away(quiet):
+    quiet.app.add_handlers(".*", [("/late", Other)])
+    assert quiet.ask("/late").body == b"other"
+    assert quiet.ask("/").body == b"hello"
+    del quiet.app.wildcard_router.rules[:]
+    assert quiet.ask("/").code == 404
