@@ -6,6 +6,7 @@ import sys
 COMMANDS = {
     "http": "HTTP servers under wrk, CPU time per request beside a C floor",
     "loop": "event loops: callbacks, timers, tasks, descriptors, echoes",
+    "streams": "streams: lines, echoes, bulk, TLS, idle connections, accepts",
     "websocket": "WebSocket servers: echoes, a fan-out, memory, beside a C floor",
     "coroutine": "coroutines: yields and awaits, futures, queues and locks",
     "web": "pages of an application on pyfastloop and Tornado, CPU time per request",

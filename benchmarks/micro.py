@@ -6,7 +6,8 @@ are CPU nanoseconds of the process per operation, all threads counted. Contestan
 turns within a round, and the ratios are those of one round.
 
 A row returns None, or how many operations it did instead of n, or that and the CPU
-seconds that they took, where making things ready would be most of the work.
+seconds that they took, where making things ready would be most of the work. A float is
+the figure itself, of another unit, which the rows' module names in UNITS.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Others(Protocol):
         """Measure and print; the figures of every round."""
 
 
-Outcome = int | tuple[int, float] | None
+Outcome = int | float | tuple[int, float] | None
 Row = Callable[[str, int], Outcome]
 
 
@@ -50,6 +51,8 @@ def measure(row: Row, contestant: str, seconds: float) -> float:
         outcome = row(contestant, n)
         used = time.process_time() - before
         operations = n
+        if isinstance(outcome, float):
+            return outcome
         if isinstance(outcome, tuple):
             operations, used = outcome
         elif outcome is not None:
@@ -57,6 +60,11 @@ def measure(row: Row, contestant: str, seconds: float) -> float:
         if used >= seconds:
             return used / operations * 1e9
         n = max(n * 2, int(n * seconds / used * 1.1)) if used > 0.01 else n * 4
+
+
+def setting(name: str) -> int:
+    """An option of the command that rows ask for, as run_rows was given it."""
+    return int(os.environ[f"PYFASTLOOP_BENCHMARK_{name.upper()}"])
 
 
 def child(arguments: list[str]) -> None:
@@ -72,14 +80,17 @@ def run_rows(
     arguments: list[str],
     doc: str | None,
     others: Others | None = None,
+    settings: dict[str, tuple[int, str]] | None = None,
 ) -> int:
     """The command line of one family of rows.
 
     ``contestants`` gives for each name the module that it needs; the first is the one
-    whose figures the others' are divided by.
+    whose figures the others' are divided by. ``settings`` are whole numbers that the
+    rows ask for by setting(): name, default and what it is.
     """
     rows: dict[str, tuple[str, Row, list[str]]]
-    rows = importlib.import_module(f"benchmarks.{module}").ROWS
+    imported = importlib.import_module(f"benchmarks.{module}")
+    rows, units = imported.ROWS, getattr(imported, "UNITS", {})
     kinds = others.KINDS if others else {}
     texts = {name: row[0] for name, row in [*rows.items(), *kinds.items()]}
     parser = argparse.ArgumentParser(
@@ -93,7 +104,12 @@ def run_rows(
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3, help="of each run, CPU")
     parser.add_argument("--json", type=Path, help="write every round into this file")
+    for name, (default, what) in (settings or {}).items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=what)
     options = parser.parse_args(arguments)
+    for name in settings or {}:
+        variable = f"PYFASTLOOP_BENCHMARK_{name.upper()}"
+        os.environ[variable] = str(getattr(options, name))
     names, wanted = options.rows.split(","), options.contestants.split(",")
     for given, known in ((names, texts), (wanted, contestants)):
         unknown = [n for n in given if n not in known]
@@ -113,7 +129,8 @@ def run_rows(
     for name in [name for name in names if name in rows]:
         takes_part = [c for c in here if c in rows[name][2]]
         everything[name] = one_row(module, name, takes_part, options)
-        show(name, rows[name][0], everything[name], here[0])
+        unit = units.get(name, "CPU ns")
+        show(name, rows[name][0], everything[name], here[0], unit)
     if others is not None:
         of_them = [name for name in names if name in kinds]
         everything.update(others.rows(of_them, here, options.rounds))
@@ -152,7 +169,9 @@ def one_row(
     return results
 
 
-def show(name: str, what: str, results: dict[str, list[float]], first: str) -> None:
+def show(
+    name: str, what: str, results: dict[str, list[float]], first: str, unit: str
+) -> None:
     print(f"\n{name}: {what}\n")
     lines = []
     for contestant in sorted(results, key=lambda c: median(results[c])):
@@ -161,7 +180,7 @@ def show(name: str, what: str, results: dict[str, list[float]], first: str) -> N
         if first in results:
             ratio = report.spread(report.paired(ns, results[first]))
         lines.append([contestant, report.spread(ns, 0), ratio])
-    print(report.table(["", "CPU ns", f"x {first}"], lines), flush=True)
+    print(report.table(["", unit, f"x {first}"], lines), flush=True)
 
 
 def modules(package: str, *names: str) -> list[Any]:
