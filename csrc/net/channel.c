@@ -20,6 +20,11 @@
 #define READ_ROUNDS 4
 #define READ_ROUNDS_ABOVE 16
 
+/* Receives without an event that one channel may do in one tick; and how rare they become
+ * (1 in 2 to the power of it) where they give nothing. */
+#define TRIES_A_TICK 16
+#define MOST_DRY_TRIES 6
+
 /* The tail starts with this much room. */
 #define TAIL_LEAST 1024
 
@@ -563,10 +568,13 @@ receive(FlChannel *ch, bool *again, bool *dry)
         return fl_channel_fail_raised(ch);
     ch->unread = ch->io->buffers;
     got = ch->io->recv(ch, memory, room);
+    ch->brimful = got > 0 && (size_t)got == room;
     if (got > 0) {
         ch->loop->stats.bytes_read += (uint64_t)got;
-        *again = ch->io->buffers || (size_t)got == room;
+        *again = ch->io->buffers || ch->brimful;
+        ch->receiving = true;
         err = landed(ch, memory, (size_t)got, shared != NULL);
+        ch->receiving = false;
     }
     if (shared != NULL)
         FlLoop_GiveBuffer(ch->loop, shared);
@@ -606,6 +614,48 @@ read_on(FlChannel *ch, bool *dry)
     if (ch->unread && ch->want_read && !ch->closed)
         fl_channel_defer(ch);
     return 0;
+}
+
+/* Whether the next bytes may well be there, and it is this channel's turn still. */
+static bool
+worth_a_try(FlChannel *ch)
+{
+    uint32_t tick = (uint32_t)ch->loop->stats.ticks;
+
+    if (!ch->brimful || ch->closed || ch->eof || ch->connecting || ch->receiving ||
+        ch->pass != NULL || ch->io->escapes || ch->watch.fd < 0)
+        return false;
+    if (ch->spared > 0) {
+        ch->spared--;
+        return false;
+    }
+    if (ch->tries_tick != tick) {
+        ch->tries_tick = tick;
+        ch->tries = 0;
+    }
+    return ch->tries < TRIES_A_TICK;
+}
+
+int
+FlChannel_ReadNow(FlChannel *ch)
+{
+    PyObject *owner;
+    bool again, dry;
+    int err;
+
+    if (!worth_a_try(ch))
+        return 0;
+    owner = Py_NewRef(ch->owner);
+    ch->tries++;
+    err = receive(ch, &again, &dry);
+    if (!dry) {
+        ch->dry_tries = 0;
+    } else { /* it asks and waits, message by message: the tries become rare */
+        ch->dry_tries += ch->dry_tries < MOST_DRY_TRIES;
+        ch->spared = (uint8_t)((1u << ch->dry_tries) - 1);
+    }
+    Py_DECREF(owner);
+    return err;
 }
 
 /* Nobody wants to read and the kernel says the connection is over: what it still has is

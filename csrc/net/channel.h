@@ -200,6 +200,12 @@ struct FlChannel {
     bool unread;         /* reading stopped before -EAGAIN (io->buffers only) */
     bool more;           /* for io->send: a file follows at once */
     bool file_waits;     /* a thread fetches the file at the front */
+    bool receiving;      /* inside an op that a receive led to */
+    bool brimful;        /* the last receive filled the memory it was given */
+    uint8_t spared;      /* FlChannel_ReadNow: chances to let go by, */
+    uint8_t dry_tries;   /* ... tries in a row that gave nothing, */
+    uint8_t tries;       /* ... and tries of this tick, */
+    uint32_t tries_tick; /* ... which was that */
     bool read_wants_out; /* set by io->recv: it waits for room to send */
     bool write_wants_in; /* set by io->send: it waits for bytes */
 };
@@ -228,6 +234,12 @@ int FlChannel_WantRead(FlChannel *ch, bool wanted);
 /* Offers the tail to the consumer now, or, called from inside an op, after it. 0; -1
  * only for a fatal exception, every other one closes the channel. escapes */
 int FlChannel_Resume(FlChannel *ch);
+
+/* Receives once without waiting for an event, if there is reason to expect bytes: the
+ * last receive took all it had room for. Delivers as an event would. A bounded number
+ * of times in one tick; never where io runs Python, or inside an op. 0 or -1 (fatal).
+ * escapes */
+int FlChannel_ReadNow(FlChannel *ch);
 
 /* The work the channel put on the ring; see FlChannelOwnerOps.deferred. escapes */
 int FlChannel_Deferred(FlChannel *ch);

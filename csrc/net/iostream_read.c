@@ -4,9 +4,13 @@
  * done when it returns and touches neither epoll nor the ring. Otherwise the stream, as
  * its channel's consumer, tries again with every delivery.
  *
- * Large read_bytes, read_until_close and read_into receive into their final memory. A
- * result's memory starts at SINK_LEAST and doubles: what a peer or caller merely
- * announces is not allocated.
+ * Copies: read_into and read_bytes of DIRECT_FROM bytes and more receive into their final
+ * memory, except for what had arrived in front of them; so does read_until_close once it
+ * has SINK_LEAST bytes. Everything else is copied once, out of the loop's receive buffer
+ * or, where a rest had to be kept there, out of the tail (then twice). A result's memory
+ * starts at SINK_ASKED, or SINK_LEAST where no size is known, and doubles: what a peer or
+ * caller merely announces is not allocated, and what was allocated and has not arrived
+ * costs addresses, not memory.
  *
  * Layer: net. Threads: the loop's.
  */
@@ -19,6 +23,7 @@
  * so that what follows the wanted bytes comes in the same recv. */
 #define DIRECT_FROM ((size_t)32 * 1024)
 #define SINK_LEAST ((size_t)64 * 1024)
+#define SINK_ASKED ((size_t)1024 * 1024)
 
 /* ---- results in the making ---- */
 
@@ -31,8 +36,8 @@ sink_reserve(FlIOStream *s, size_t n, size_t most)
 
     if (room - s->sink_len >= n)
         return 0;
-    if (target < SINK_LEAST)
-        target = SINK_LEAST;
+    if (target == 0)
+        target = s->read_kind == FL_READ_BYTES ? SINK_ASKED : SINK_LEAST;
     while (target - s->sink_len < n)
         target =
             target > (size_t)PY_SSIZE_T_MAX / 2 ? (size_t)PY_SSIZE_T_MAX : 2 * target;
@@ -562,7 +567,8 @@ start_read(FlIOStream *s)
     if (future == NULL)
         goto fail;
     Py_INCREF(future);
-    if (fl_stream_update_reading(s) == 0)
+    if (FlChannel_ReadNow(&s->channel) == 0 &&
+        (s->read_future != future || fl_stream_update_reading(s) == 0))
         return future;
     Py_DECREF(future);
 fail:
