@@ -79,6 +79,6 @@ class File(web.RequestHandler):
             self.file = None
 
 
-app = web.Application([(r"/", Page), (r"/files/([\w.-]+)", File)])
+app = web.Application([(r"/", Page), (r"/files/(\w[\w.-]*)", File)])
 app.listen(int(sys.argv[1]) if len(sys.argv) > 1 else 8000, "127.0.0.1")
 ioloop.IOLoop.current().start()

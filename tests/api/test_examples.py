@@ -327,6 +327,21 @@ def test_reverse_proxy_says_when_the_upstream_is_away(
     assert fetch(port)[0] == 502
 
 
+def test_mounted_applications_answer_side_by_side(
+    example: Callable[..., int],
+) -> None:
+    pytest.importorskip("flask")
+    pytest.importorskip("fastapi")
+    port = example("mounted.py")
+    assert fetch(port) == (200, b"Flask is at /shop, FastAPI at /api.")
+    status, answer = fetch(port, "/shop/tea?cups=2")
+    assert (status, json.loads(answer)) == (200, {"what": "tea", "cups": 2})
+    status, answer = fetch(port, "/api/items/3")
+    assert (status, json.loads(answer)) == (200, {"number": 3})
+    assert fetch(port, "/api/items/three")[0] == 422
+    assert fetch(port, "/shop/")[0] == 404
+
+
 def test_crawler_finds_all_hundred_pages() -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "crawler.py")],
