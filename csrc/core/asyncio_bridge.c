@@ -4,31 +4,62 @@
  */
 #include "core/asyncio_bridge.h"
 
-/* CPython 3.11 has no swap; enter and leave work on this dict. */
+/* What was current, NULL for none; 0 or -1. CPython 3.12 and later. */
 static int
-swap_in_dict(PyObject *tasks, PyObject *loop, PyObject *task, PyObject **previous)
-{
-    if (PyDict_GetItemRef(tasks, loop, previous) < 0)
-        return -1;
-    if (task != NULL)
-        return PyDict_SetItem(tasks, loop, task);
-    return *previous == NULL ? 0 : PyDict_DelItem(tasks, loop);
-}
-
-int
-FlAsyncio_SwapTask(FlState *st, PyObject *loop, PyObject *task, PyObject **previous)
+swap_task(FlState *st, PyObject *loop, PyObject *task, PyObject **previous)
 {
     PyObject *args[] = {NULL, loop, task ? task : Py_None};
 
-    *previous = NULL;
-    if (st->swap_task == NULL)
-        return swap_in_dict(st->current_tasks, loop, task, previous);
     *previous = PyObject_Vectorcall(st->swap_task, args + 1,
                                     2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     if (*previous == NULL)
         return -1;
     if (*previous == Py_None)
         Py_CLEAR(*previous);
+    return 0;
+}
+
+/* CPython 3.11 has no swap; its own enter and leave work on this dict. Mostly no task
+ * is current: one look-up stores ours and says so. */
+int
+FlAsyncio_EnterTask(FlState *st, PyObject *loop, PyObject *task, PyObject **previous)
+{
+    PyObject *current;
+
+    *previous = NULL;
+    if (st->swap_task != NULL)
+        return swap_task(st, loop, task, previous);
+    current = PyDict_SetDefault(st->current_tasks, loop, task);
+    if (current == NULL)
+        return -1;
+    if (current == task)
+        return 0;
+    *previous = Py_NewRef(current);
+    if (PyDict_SetItem(st->current_tasks, loop, task) == 0)
+        return 0;
+    Py_CLEAR(*previous);
+    return -1;
+}
+
+int
+FlAsyncio_LeaveTask(FlState *st, PyObject *loop, PyObject *previous)
+{
+    PyObject *mine;
+
+    if (st->swap_task != NULL) {
+        if (swap_task(st, loop, previous, &mine) < 0)
+            return -1;
+        Py_XDECREF(mine);
+        return 0;
+    }
+    if (previous != NULL)
+        return PyDict_SetItem(st->current_tasks, loop, previous);
+    if (PyDict_DelItem(st->current_tasks, loop) == 0)
+        return 0;
+    /* A program that runs loops inside of loops took it out itself. */
+    if (!PyErr_ExceptionMatches(PyExc_KeyError))
+        return -1;
+    PyErr_Clear();
     return 0;
 }
 

@@ -9,10 +9,13 @@
 
 #include "core/task.h"
 
-/* Makes task (NULL: none) the current one of loop; *previous gets what was, a new
- * reference or NULL. 0 or -1. */
-int FlAsyncio_SwapTask(FlState *st, PyObject *loop, PyObject *task,
-                       PyObject **previous);
+/* Makes task the current one of loop; *previous gets what was, a new reference or NULL.
+ * 0 or -1. */
+int FlAsyncio_EnterTask(FlState *st, PyObject *loop, PyObject *task,
+                        PyObject **previous);
+
+/* Makes previous (NULL: none) the current one again. 0 or -1. */
+int FlAsyncio_LeaveTask(FlState *st, PyObject *loop, PyObject *previous);
 
 /* Lets asyncio.all_tasks() see task while it is parked: once for all of them where
  * pyfastloop._all_tasks could join our lists to asyncio's, else one by one. 0 or -1.

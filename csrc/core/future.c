@@ -343,7 +343,8 @@ FlFuture_Traverse(PyObject *obj, visitproc visit, void *arg)
 void
 FlFuture_Reset(FlFuture *self)
 {
-    FlFuture_DropWaiters(self);
+    if (self->first.obj != NULL || self->more != NULL)
+        FlFuture_DropWaiters(self);
     Py_CLEAR(self->loop);
     Py_CLEAR(self->value);
     Py_CLEAR(self->note);

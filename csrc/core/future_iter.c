@@ -7,19 +7,27 @@
  */
 #include "core/future_parts.h"
 
+/* So many are kept: what a busy tick has at work. */
+#define KEPT_ITERATORS 256
+
 typedef struct {
     PyObject_HEAD
+    FlState *st;      /* borrowed */
     FlFuture *future; /* owned; NULL once it ended */
 } FlFutureIter;
 
 PyObject *
 FlFuture_Iter(PyObject *future)
 {
-    PyTypeObject *type = ((FlFuture *)future)->st->FutureIter_type;
-    FlFutureIter *self = PyObject_GC_New(FlFutureIter, type);
+    FlState *st = ((FlFuture *)future)->st;
+    FlFutureIter *self =
+        (FlFutureIter *)FlFreelist_Take(&st->free_future_iters, st->FutureIter_type);
 
     if (self == NULL)
+        self = PyObject_GC_New(FlFutureIter, st->FutureIter_type);
+    if (self == NULL)
         return NULL;
+    self->st = st;
     self->future = (FlFuture *)Py_NewRef(future);
     PyObject_GC_Track(self);
     return (PyObject *)self;
@@ -51,9 +59,8 @@ iter_send(PyObject *obj, PyObject *Py_UNUSED(value), PyObject **result)
     return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
 }
 
-/* The end of an iterator as Python sees it: StopIteration(value). */
-static PyObject *
-iter_end(PySendResult end, PyObject *result)
+PyObject *
+FlIter_End(PySendResult end, PyObject *result)
 {
     if (end == PYGEN_NEXT)
         return result;
@@ -73,7 +80,7 @@ iter_next(PyObject *self)
     PyObject *result;
     PySendResult end = iter_send(self, Py_None, &result);
 
-    return iter_end(end, result);
+    return FlIter_End(end, result);
 }
 
 static PyObject *
@@ -82,20 +89,18 @@ iter_send_method(PyObject *self, PyObject *value)
     PyObject *result;
     PySendResult end = iter_send(self, value, &result);
 
-    return iter_end(end, result);
+    return FlIter_End(end, result);
 }
 
-static PyObject *
-iter_throw(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+void
+FlIter_RaiseThrown(PyObject *const *args, Py_ssize_t nargs)
 {
-    FlFutureIter *self = (FlFutureIter *)obj;
     PyObject *type = nargs > 0 ? args[0] : NULL, *exc;
 
     if (nargs < 1 || nargs > 3) {
         PyErr_SetString(PyExc_TypeError, "throw() takes one to three arguments");
-        return NULL;
+        return;
     }
-    Py_CLEAR(self->future);
     if (PyExceptionInstance_Check(type)) {
         exc = Py_NewRef(type);
     } else if (PyExceptionClass_Check(type)) {
@@ -107,15 +112,21 @@ iter_throw(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
     } else {
         PyErr_Format(PyExc_TypeError,
                      "throw() takes an exception or an exception class, got %R", type);
-        return NULL;
+        return;
     }
     if (exc == NULL)
-        return NULL;
-    if (nargs > 2 && args[2] != Py_None && PyException_SetTraceback(exc, args[2]) < 0) {
+        return;
+    if (nargs > 2 && args[2] != Py_None && PyException_SetTraceback(exc, args[2]) < 0)
         Py_DECREF(exc);
-        return NULL;
-    }
-    PyErr_SetRaisedException(exc);
+    else
+        PyErr_SetRaisedException(exc);
+}
+
+static PyObject *
+iter_throw(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_CLEAR(((FlFutureIter *)obj)->future);
+    FlIter_RaiseThrown(args, nargs);
     return NULL;
 }
 
@@ -148,8 +159,11 @@ iter_dealloc(PyObject *self)
 
     PyObject_GC_UnTrack(self);
     iter_clear(self);
-    PyObject_GC_Del(self);
-    Py_DECREF(type);
+    if (!FlFreelist_Put(&((FlFutureIter *)self)->st->free_future_iters, self,
+                        KEPT_ITERATORS)) {
+        PyObject_GC_Del(self);
+        Py_DECREF(type);
+    }
 }
 
 static PyMethodDef iter_methods[] = {

@@ -155,6 +155,9 @@ FlState_Traverse(FlState *st, visitproc visit, void *arg)
     Py_VISIT(st->asyncio_log);
     Py_VISIT(st->moment);
     Py_VISIT(st->spare_context);
+    Py_VISIT(st->nothing);
+    Py_VISIT(st->deque_append);
+    Py_VISIT(st->deque_popleft);
 #define X(name) Py_VISIT(st->hook_##name);
     FL_HOOKS(X)
 #undef X
@@ -169,6 +172,8 @@ FlState_Clear(FlState *st)
     FlFreelist_Drain(&st->free_futures);
     FlFreelist_Drain(&st->free_tasks);
     FlFreelist_Drain(&st->free_gen_futures);
+    FlFreelist_Drain(&st->free_future_iters);
+    FlFreelist_Drain(&st->free_permit_waits);
 #define X(Name) Py_CLEAR(st->Name##_type);
     FL_TYPES(X)
 #undef X
@@ -191,6 +196,9 @@ FlState_Clear(FlState *st)
     Py_CLEAR(st->asyncio_log);
     Py_CLEAR(st->moment);
     Py_CLEAR(st->spare_context);
+    Py_CLEAR(st->nothing);
+    Py_CLEAR(st->deque_append);
+    Py_CLEAR(st->deque_popleft);
 #define X(name) Py_CLEAR(st->hook_##name);
     FL_HOOKS(X)
 #undef X

@@ -34,7 +34,13 @@
     X(GenFuture)         \
     X(Multi)             \
     X(CoroutineFunction) \
-    X(IOLoopBase)
+    X(IOLoopBase)        \
+    X(Permit)            \
+    X(PermitWait)        \
+    X(Permits)           \
+    X(EventBase)         \
+    X(ConditionBase)     \
+    X(QueueBase)
 
 #define FL_NET_TYPES(X)   \
     X(Listener)           \
@@ -89,18 +95,23 @@
     X(_asyncio_future_blocking)                                                        \
     X(_check_slow)                                                                     \
     X(_create_by_factory)                                                              \
+    X(_get)                                                                            \
     X(_on_signal)                                                                      \
+    X(_put)                                                                            \
+    X(_released_too_often)                                                             \
     X(_report_slow)                                                                    \
+    X(acquire)                                                                         \
     X(add_done_callback)                                                               \
     X(add_reader)                                                                      \
+    X(append)                                                                          \
     X(asyncio_loop)                                                                    \
     X(call_at)                                                                         \
     X(call_exception_handler)                                                          \
-    X(call_soon) X(call_soon_threadsafe) X(callback) X(cancel) X(cancelled) X(close)   \
+    X(call_soon) X(call_soon_threadsafe) X(callback) X(cancel) X(cancelled) X(clear) X(close)   \
         X(context) X(done) X(error) X(exc_info) X(exception) X(fileno) X(future)       \
             X(get_loop) X(handle) X(is_closed) X(loop) X(message) X(msg) X(name)       \
-                X(remove_done_callback) X(remove_reader) X(result) X(source_traceback) \
-                    X(task) X(throw) X(time) X(value)
+                X(popleft) X(qsize) X(release) X(remove_done_callback) X(remove_reader) X(result) X(source_traceback) \
+                    X(set) X(task) X(throw) X(time) X(value)
 
 #define FL_NET_NAMES(X)  \
     X(buffer_updated)    \
@@ -181,7 +192,6 @@
     X(_complete_head)                \
     X(_complete_head_by_name)        \
     X(check_etag_header)             \
-    X(clear)                         \
     X(compiled_template_cache)       \
     X(cross_origin_protection)       \
     X(hexdigest)                     \
@@ -255,7 +265,8 @@
     X(AsyncioReadTransport, "asyncio", "ReadTransport")         \
     X(AsyncioWriteTransport, "asyncio", "WriteTransport")       \
     X(AsyncioDatagramTransport, "asyncio", "DatagramTransport") \
-    X(BufferedProtocol, "asyncio", "BufferedProtocol")
+    X(BufferedProtocol, "asyncio", "BufferedProtocol")          \
+    X(deque, "collections", "deque")
 /* clang-format on */
 
 /* X(name): what a Python module hands in once with _core.set_hooks(name=value): classes
@@ -266,6 +277,10 @@
     X(Return)          /* gen.Return */                                                \
     X(convert)         /* gen: (yielded, owner) -> future, for what C does not know */ \
     X(call_back)       /* gen: hands a future to a legacy callback= */                 \
+    X(at_timeout)      /* locks: (future, timeout, message) ends it in time */         \
+    X(acquired)        /* locks: a coroutine around an acquire() that is not ours */   \
+    X(QueueEmpty)      /* queues.QueueEmpty */                                         \
+    X(QueueFull)       /* queues.QueueFull */                                          \
     X(YieldPoint)      /* gen.YieldPoint */                                            \
     X(await_any)       /* gen: a coroutine that awaits an awaitable */                 \
     X(stack_contexts)  /* stack_context: the ContextVar of what is open */             \
@@ -363,6 +378,8 @@ typedef struct FlState {
     FlFreelist free_futures;
     FlFreelist free_tasks;
     FlFreelist free_gen_futures;
+    FlFreelist free_future_iters;
+    FlFreelist free_permit_waits;
     uint64_t web_date_second; /* what web_date says */
     int type_watcher;         /* 0: none yet, -1: none to be had, else its id + 1 */
     int dict_watcher;         /* likewise */
@@ -381,6 +398,9 @@ typedef struct FlState {
     PyObject *asyncio_log;   /* owned; logger "asyncio" */
     PyObject *moment;        /* owned; gen.moment */
     PyObject *spare_context; /* owned; core/context.c's, or NULL */
+    PyObject *nothing;       /* owned; an awaitable that is done */
+    PyObject *deque_append;  /* owned; the methods of deque, not bound */
+    PyObject *deque_popleft; /* owned */
 #define X(name) PyObject *hook_##name; /* owned; NULL until handed in */
     FL_HOOKS(X)
 #undef X

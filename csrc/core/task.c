@@ -23,8 +23,8 @@ FlTask_Enter(PyObject *obj, PyObject **previous)
     *previous = NULL;
     if (FlFuture_ResolveLoop(&self->future) < 0 || PyContext_Enter(self->context) < 0)
         return -1;
-    if (FlAsyncio_SwapTask(self->future.st, FlLoop_Face(self->future.loop), obj,
-                           previous) < 0) {
+    if (FlAsyncio_EnterTask(self->future.st, FlLoop_Face(self->future.loop), obj,
+                            previous) < 0) {
         PyContext_Exit(self->context);
         return -1;
     }
@@ -36,14 +36,13 @@ void
 FlTask_Leave(PyObject *obj, PyObject *previous)
 {
     FlTask *self = (FlTask *)obj;
-    PyObject *exc = PyErr_GetRaisedException(), *mine = NULL;
+    PyObject *exc = PyErr_GetRaisedException();
 
     self->entered = false;
-    if (FlAsyncio_SwapTask(self->future.st, FlLoop_Face(self->future.loop), previous,
-                           &mine) < 0 ||
+    if (FlAsyncio_LeaveTask(self->future.st, FlLoop_Face(self->future.loop), previous) <
+            0 ||
         PyContext_Exit(self->context) < 0)
         PyErr_WriteUnraisable(obj);
-    Py_XDECREF(mine);
     Py_XDECREF(previous);
     if (exc != NULL)
         PyErr_SetRaisedException(exc);

@@ -258,3 +258,106 @@ def test_a_queue_keeps_order_and_bound(maxsize: int, steps: list[str]):
         get.cancel()
     for _, put in puts:
         put.cancel()
+
+
+# ---- what the C core must ask and keep ----
+
+
+@on_loop
+async def test_the_hooks_of_a_subclass_and_of_an_object_are_called():
+    class Doubled(Queue):
+        def _init(self):
+            self._queue = []
+
+        def _put(self, item):
+            self._queue.append(2 * item)
+
+        def _get(self):
+            return self._queue.pop()
+
+    queue = Doubled()
+    getter = queue.get()
+    queue.put_nowait(4)
+    assert await getter == 8
+    await queue.put(1)
+    await queue.put(2)
+    assert [queue.get_nowait(), await queue.get()] == [4, 2]
+
+    class Never(Queue):
+        def qsize(self):
+            return 10**30
+
+    with pytest.raises(QueueFull):
+        Never(1).put_nowait(1)
+    patched = Queue()
+    patched._get = lambda: "patched"
+    patched.put_nowait(1)
+    assert patched.get_nowait() == "patched"
+
+
+@on_loop
+async def test_an_item_that_the_class_refuses_costs_nobody_his_place():
+    class Odd(Queue):
+        def _put(self, item):
+            if item % 2 == 0:
+                raise ValueError(item)
+            super()._put(item)
+
+    odd = Odd()
+    getter = odd.get()
+    with pytest.raises(ValueError):
+        odd.put_nowait(2)
+    odd.put_nowait(3)
+    assert await getter == 3
+    odd.task_done()
+    await odd.join()
+
+    full = Odd(1)
+    full.put_nowait(1)
+    refused, accepted = full.put(4), full.put(5)
+    assert full.get_nowait() == 1
+    with pytest.raises(ValueError):
+        await refused
+    await accepted
+    assert full.get_nowait() == 5
+
+
+@on_loop
+async def test_the_order_holds_through_thousands_of_waiters():
+    queue = Queue(1)
+    puts = [queue.put(n) for n in range(3000)]
+    for put in puts[1::3]:
+        put.cancel()
+    expected = [n for n, put in enumerate(puts) if not put.cancelled()]
+    assert [await queue.get() for _ in expected] == expected
+    gets = [queue.get() for _ in range(3000)]
+    for get in gets[::2]:
+        get.cancel()
+    for n in range(1500):
+        queue.put_nowait(n)
+    assert [await get for get in gets[1::2]] == list(range(1500))
+
+
+@on_loop
+async def test_a_queue_without_its_init_says_so():
+    class Forgot(Queue):
+        def __init__(self):
+            pass
+
+    with pytest.raises(AttributeError, match=r"Queue\.__init__"):
+        Forgot().put_nowait(1)
+
+
+def test_odd_arguments_are_refused():
+    queue = Queue()
+    for call in (
+        lambda: queue.put(),
+        lambda: queue.put(1, 2, 3),
+        lambda: queue.put(1, item=2),
+        lambda: queue.put(1, late=2),
+        lambda: queue.get(1, 2),
+    ):
+        with pytest.raises(TypeError):
+            call()
+    queue.put(item=1, timeout=None)
+    assert queue.get_nowait() == 1

@@ -81,7 +81,7 @@ def test_the_dashboard_shows_a_worker_and_its_task(programs):
     task = once("the task", lambda: json.loads(get(url + "/api/tasks")))
     assert [t["name"] for t in task.values()] == ["app.add"]
     assert "tester@" in once("the worker", lambda: get(url + "/workers"))
-    assert 'flower_events_total{' in get(url + "/metrics")
+    assert "flower_events_total{" in get(url + "/metrics")
     assert flower.stop(signal.SIGTERM) == 0
     worker.stop(signal.SIGTERM)
     broker.stop(signal.SIGTERM)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import gc
 from typing import Any
 
-from pyfastloop import _core, concurrent, gen, stack_context
+from pyfastloop import _core, concurrent, gen, locks, queues, stack_context
 from pyfastloop.ioloop import IOLoop
 from scenarios.base import Raised, on_a_loop, simple
 
@@ -236,3 +237,70 @@ async def engine() -> None:
     good()
     await done
     del old
+
+
+@on_a_loop
+async def locks_handed_over() -> None:
+    """By `async with` and by acquire(); one waiter gives up, one lock is dropped."""
+    lock, semaphore = locks.Lock(), locks.BoundedSemaphore(2)
+
+    async def inside() -> None:
+        async with lock, semaphore:
+            await gen.sleep(0)
+
+    @gen.coroutine
+    def older() -> Any:
+        with (yield lock.acquire()):
+            yield gen.moment
+
+    await gen.multi([inside(), older(), inside()])
+    async with lock:
+        loop = asyncio.get_running_loop()
+        waiting = loop.create_task(inside())
+        await gen.sleep(0)
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+    with contextlib.suppress(RuntimeError):
+        lock.release()
+    abandoned: Any = locks.Lock()
+    abandoned.acquire()
+    abandoned.itself = abandoned.acquire()
+
+
+@on_a_loop
+async def events_told() -> None:
+    event, condition = locks.Event(), locks.Condition()
+    waiting = [event.wait(), event.wait(datetime.timedelta(seconds=60))]
+    waiting[0].cancel()
+    event.set()
+    await waiting[1]
+    told = [condition.wait(), condition.wait(), condition.wait()]
+    condition.notify(2)
+    assert await gen.multi(told[:2]) == [True, True]
+
+
+@on_a_loop
+async def queue_handed_over() -> None:
+    queue: Any = queues.Queue(1)
+
+    async def produce() -> None:
+        for n in range(5):
+            await queue.put([n])
+
+    async def consume() -> None:
+        for _ in range(5):
+            await queue.get()
+            queue.task_done()
+
+    await gen.multi([produce(), consume(), queue.join()])
+    with contextlib.suppress(queues.QueueEmpty):
+        queue.get_nowait()
+    least: Any = queues.PriorityQueue(1)
+    least.put_nowait(1)
+    mixed = least.put("not a number")
+    with contextlib.suppress(TypeError):
+        await gen.multi([least.get(), mixed])
+    dropped: Any = queues.Queue(1)
+    dropped.put_nowait([])
+    dropped.itself = dropped.put(dropped)
