@@ -349,6 +349,8 @@
     X(web_json_hooks)        \
     X(web_making)            \
     X(web_json_type)         \
+    X(web_html_lines)        \
+    X(web_json_lines)        \
     X(web_json_facts)
 /* clang-format on */
 

@@ -216,11 +216,21 @@ int FlHTTP1_BodyFilled(FlHTTP1Connection *conn, size_t n); /* escapes */
 
 /* ---- write.c ---- */
 
-/* One answer as one block: status line, the map's lines, a body of `count` bytes
+/* The head of an answer: a map, or, without one, lines that need no look. */
+typedef struct {
+    int status;
+    PyObject *reason;       /* borrowed str */
+    FlHTTPHeaders *headers; /* borrowed; NULL: what follows */
+    fl_span lines;          /* whole field lines, none of which concerns the framing */
+    fl_span etag;           /* the value of Etag; empty: none */
+    int64_t length;         /* Content-Length; of an answer that may have a body */
+} FlHTTP1Head;
+
+/* One answer as one block: status line, the head's lines, a body of `count` bytes
  * objects; adds Transfer-Encoding and Connection where they are due and finishes. 0, or
  * -1 with an exception (nothing was written). */
-int FlHTTP1_Respond(FlHTTP1Connection *conn, int status, PyObject *reason,
-                    FlHTTPHeaders *headers, PyObject *const *chunks, Py_ssize_t count);
+int FlHTTP1_Respond(FlHTTP1Connection *conn, const FlHTTP1Head *head,
+                    PyObject *const *chunks, Py_ssize_t count);
 
 /* The same pieces as connection methods; new reference to a future, or NULL. */
 PyObject *FlHTTP1_WriteHeaders(FlHTTP1Connection *conn, PyObject *start_line,

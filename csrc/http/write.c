@@ -184,31 +184,66 @@ plan_response(FlHTTP1Connection *conn, int status, FlHTTPHeaders *headers)
     return 0;
 }
 
-static int
-put_head(FlHTTP1Connection *conn, fl_out *out, int status, fl_span reason,
-         FlHTTPHeaders *headers)
+static void
+put_status(fl_out *out, int status, fl_span reason)
 {
     char number[FL_FMT_U64_MAX];
-    bool connection;
 
-    if (plan_response(conn, status, headers) < 0)
-        return -1;
     FL_OUT_LITERAL(out, "HTTP/1.1 ");
     fl_out_put(out, number, fl_fmt_u64(number, (uint64_t)status));
     FL_OUT_LITERAL(out, " ");
     fl_out_span(out, reason);
     FL_OUT_LITERAL(out, "\r\n");
-    if (put_lines(out, headers) < 0)
-        return -1;
-    if (conn->chunking)
-        FL_OUT_LITERAL(out, "Transfer-Encoding: chunked\r\n");
-    connection = FlHTTPHeaders_FindId(headers, FL_H_CONNECTION) >= 0;
+}
+
+/* Connection, where the peer cannot know it, and the end of the head. */
+static void
+put_end(FlHTTP1Connection *conn, fl_out *out, bool connection)
+{
     if (!connection && conn->close_when_finished && !conn->http10)
         FL_OUT_LITERAL(out, "Connection: close\r\n");
     if (!connection && !conn->close_when_finished && conn->http10)
         FL_OUT_LITERAL(out, "Connection: Keep-Alive\r\n");
     FL_OUT_LITERAL(out, "\r\n");
+}
+
+static int
+put_head(FlHTTP1Connection *conn, fl_out *out, int status, fl_span reason,
+         FlHTTPHeaders *headers)
+{
+    if (plan_response(conn, status, headers) < 0)
+        return -1;
+    put_status(out, status, reason);
+    if (put_lines(out, headers) < 0)
+        return -1;
+    if (conn->chunking)
+        FL_OUT_LITERAL(out, "Transfer-Encoding: chunked\r\n");
+    put_end(conn, out, FlHTTPHeaders_FindId(headers, FL_H_CONNECTION) >= 0);
     return 0;
+}
+
+/* The head of an answer without a map: its length is known, and its lines are good. */
+static void
+put_plain_head(FlHTTP1Connection *conn, fl_out *out, const FlHTTP1Head *head,
+               fl_span reason)
+{
+    char number[FL_FMT_U64_MAX];
+
+    conn->chunking = false;
+    conn->expected = conn->head_request ? 0 : head->length;
+    if (!conn->keep_alive)
+        conn->close_when_finished = true;
+    put_status(out, head->status, reason);
+    fl_out_span(out, head->lines);
+    if (head->etag.n > 0) {
+        FL_OUT_LITERAL(out, "Etag: ");
+        fl_out_span(out, head->etag);
+        FL_OUT_LITERAL(out, "\r\n");
+    }
+    FL_OUT_LITERAL(out, "Content-Length: ");
+    fl_out_put(out, number, fl_fmt_u64(number, (uint64_t)head->length));
+    FL_OUT_LITERAL(out, "\r\n");
+    put_end(conn, out, false);
 }
 
 static int
@@ -530,8 +565,8 @@ FlHTTP1_Finish(FlHTTP1Connection *conn)
 }
 
 int
-FlHTTP1_Respond(FlHTTP1Connection *conn, int status, PyObject *reason,
-                FlHTTPHeaders *headers, PyObject *const *chunks, Py_ssize_t count)
+FlHTTP1_Respond(FlHTTP1Connection *conn, const FlHTTP1Head *head,
+                PyObject *const *chunks, Py_ssize_t count)
 {
     size_t total = 0;
     fl_span text;
@@ -541,14 +576,18 @@ FlHTTP1_Respond(FlHTTP1Connection *conn, int status, PyObject *reason,
     fl_out_init(&out);
     for (Py_ssize_t i = 0; i < count; i++)
         total += (size_t)PyBytes_GET_SIZE(chunks[i]);
-    if (status < 100 || status > 999) {
-        PyErr_Format(PyExc_ValueError, "a status has three digits, not %d", status);
+    if (head->status < 100 || head->status > 999) {
+        PyErr_Format(PyExc_ValueError, "a status has three digits, not %d",
+                     head->status);
         goto done;
     }
     if (!stream_closed(conn) && check_order(conn, true) < 0)
         goto done;
-    if (!line_text(reason, FL_C_VALUE, "reason", &text) ||
-        put_head(conn, &out, status, text, headers) < 0)
+    if (!line_text(head->reason, FL_C_VALUE, "reason", &text))
+        goto done;
+    if (head->headers == NULL)
+        put_plain_head(conn, &out, head, text);
+    else if (put_head(conn, &out, head->status, text, head->headers) < 0)
         goto done;
     if (count_body(conn, total) < 0) {
         conn->headers_written = true; /* nothing can be said any more */

@@ -161,7 +161,8 @@ typedef struct {
     fl_span method, target, version, ip, referer, agent, length;
     uint64_t ns;
     int status;
-    PyObject *keep[4]; /* owned: what spans point into */
+    PyObject *keep[4];           /* owned: what spans point into */
+    char digits[FL_FMT_U64_MAX]; /* likewise */
 } line_facts;
 
 /* A text attribute of the request; empty where it is none. */
@@ -207,8 +208,12 @@ collect(line_facts *f, FlRequestHandler *handler)
         f->ns = fl_clock_monotonic();
         f->ns = f->ns > r->started ? f->ns - r->started : 0;
     }
-    if (handler->headers != NULL &&
-        FlHTTPHeaders_Check(handler->st, handler->headers)) {
+    if (handler->plain != FL_PLAIN_NOT) {
+        if (handler->plain_length >= 0)
+            f->length = fl_span_make(
+                f->digits, fl_fmt_u64(f->digits, (uint64_t)handler->plain_length));
+    } else if (handler->headers != NULL &&
+               FlHTTPHeaders_Check(handler->st, handler->headers)) {
         FlHTTPHeaders *map = (FlHTTPHeaders *)handler->headers;
 
         at = FlHTTPHeaders_FindId(map, FL_H_CONTENT_LENGTH);

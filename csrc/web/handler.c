@@ -214,7 +214,6 @@ set_buffer(PyObject *op, PyObject *value, void *closure)
 static PyMemberDef handler_members[] = {
     OBJECT("application", application),
     OBJECT("request", request),
-    OBJECT("_headers", headers),
     OBJECT("_reason", reason),
     {"_transforms", T_OBJECT, offsetof(FlRequestHandler, transforms), 0, NULL},
     {"_prepared_future", T_OBJECT, offsetof(FlRequestHandler, prepared_future), 0,
@@ -268,7 +267,30 @@ set_path_kwargs(PyObject *op, PyObject *value, void *closure)
     return 0;
 }
 
+static PyObject *
+get_headers(PyObject *op, void *closure)
+{
+    (void)closure;
+    return Py_XNewRef(FlRequestHandler_Headers(FlHandler_Cast(op)));
+}
+
+static int
+set_headers(PyObject *op, PyObject *value, void *closure)
+{
+    FlRequestHandler *self = FlHandler_Cast(op);
+
+    (void)closure;
+    if (value == NULL && self->plain == FL_PLAIN_NOT && self->headers == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_headers");
+        return -1;
+    }
+    self->plain = FL_PLAIN_NOT;
+    Py_XSETREF(self->headers, Py_XNewRef(value));
+    return 0;
+}
+
 static PyGetSetDef handler_getset[] = {
+    {"_headers", get_headers, set_headers, NULL, NULL},
     {"path_args", get_path_args, set_path_args, NULL, NULL},
     {"path_kwargs", get_path_kwargs, set_path_kwargs, NULL, NULL},
     {"_write_buffer", get_buffer, set_buffer, NULL, NULL},

@@ -20,6 +20,15 @@
 #include "http/connection.h"
 #include "web/hooks.h"
 
+/* What `_headers` is while nobody has asked for it (handler_plain.c). */
+enum FlPlain {
+    FL_PLAIN_NOT,  /* `headers` says */
+    FL_PLAIN_HTML, /* as clear() leaves it */
+    FL_PLAIN_JSON, /* the same with the type of a dict that was written */
+};
+
+#define FL_ETAG_SIZE 42 /* a SHA-1 in hexadecimal, in quotes */
+
 typedef struct {
     PyObject_HEAD
     FlState *st;               /* borrowed */
@@ -32,14 +41,22 @@ typedef struct {
     PyObject *transforms;
     PyObject *path_args, *path_kwargs;
     PyObject *prepared_future;
-    FlHooks *hooks; /* owned; NULL: call everything by name */
+    FlHooks *hooks;       /* owned; NULL: call everything by name */
+    int64_t plain_length; /* with `plain`: Content-Length, or -1 */
     int status;
     bool headers_written, finished, auto_finish;
+    bool plain_etag; /* with `plain`: etag is set */
+    uint8_t plain;   /* enum FlPlain: `headers` is not made yet, and is this */
+    char etag[FL_ETAG_SIZE];
 } FlRequestHandler;
 
 /* Whether C may run its own form of a hook now: original on the class and not set on the
  * instance. */
 bool FlRequestHandler_Original(FlRequestHandler *self, int hook);
+
+/* `_headers`, made where it is not yet; borrowed, or NULL with AttributeError or
+ * MemoryError. */
+PyObject *FlRequestHandler_Headers(FlRequestHandler *self);
 
 /* clear(); 0 or -1. escapes where set_default_headers is not the original */
 int FlRequestHandler_Clear(FlRequestHandler *self);

@@ -77,32 +77,37 @@ long_digest(FlRequestHandler *self)
     return hex;
 }
 
-/* The SHA-1 of what was written, in quotes. New reference. */
-static PyObject *
-digest(FlRequestHandler *self)
+/* The ETag of a short body; false for others. */
+static bool
+short_digest(FlRequestHandler *self, char to[FL_ETAG_SIZE])
 {
     static const char digits[] = "0123456789abcdef";
     uint8_t sum[FL_SHA1_SIZE];
     char joined[SHORT_BODY];
     const char *p;
     size_t n;
+
+    if (!short_body(self, joined, &p, &n))
+        return false;
+    fl_sha1(p, n, sum);
+    *to++ = '"';
+    for (int i = 0; i < FL_SHA1_SIZE; i++) {
+        *to++ = digits[sum[i] >> 4];
+        *to++ = digits[sum[i] & 15];
+    }
+    *to = '"';
+    return true;
+}
+
+/* The SHA-1 of what was written, in quotes. New reference. */
+static PyObject *
+digest(FlRequestHandler *self)
+{
+    char text[FL_ETAG_SIZE];
     PyObject *etag, *hex;
 
-    if (short_body(self, joined, &p, &n)) {
-        etag = PyUnicode_New(2 * FL_SHA1_SIZE + 2, 127);
-        if (etag != NULL) {
-            char *to = (char *)PyUnicode_1BYTE_DATA(etag);
-
-            fl_sha1(p, n, sum);
-            *to++ = '"';
-            for (int i = 0; i < FL_SHA1_SIZE; i++) {
-                *to++ = digits[sum[i] >> 4];
-                *to++ = digits[sum[i] & 15];
-            }
-            *to = '"';
-        }
-        return etag;
-    }
+    if (short_digest(self, text))
+        return PyUnicode_FromStringAndSize(text, FL_ETAG_SIZE);
     hex = long_digest(self);
     etag = hex == NULL ? NULL : PyUnicode_FromFormat("\"%U\"", hex);
     Py_XDECREF(hex);
@@ -121,12 +126,16 @@ FlHandler_SetEtag(FlRequestHandler *self)
 {
     FlState *st = self->st;
     bool ours = ORIGINAL(self, compute_etag);
-    PyObject *etag =
-        ours ? digest(self)
-             : PyObject_CallMethodNoArgs((PyObject *)self, st->str_compute_etag);
-    PyObject *done;
+    PyObject *etag, *done;
     int err = 0;
 
+    if (ours && self->plain != FL_PLAIN_NOT && ORIGINAL(self, set_header) &&
+        ORIGINAL(self, _convert_header_value) && short_digest(self, self->etag)) {
+        self->plain_etag = true;
+        return 0;
+    }
+    etag = ours ? digest(self)
+                : PyObject_CallMethodNoArgs((PyObject *)self, st->str_compute_etag);
     if (etag == NULL)
         return -1;
     if (etag != Py_None) {
@@ -210,6 +219,11 @@ FlHandler_CheckEtag(FlRequestHandler *self)
     fl_span a, b;
     int answer = 0;
 
+    if (self->plain != FL_PLAIN_NOT && FlHandler_Request(self) != NULL)
+        return self->plain_etag &&
+               FlHTTPServerRequest_Field(FlHandler_Request(self), FL_H_IF_NONE_MATCH,
+                                         &b) &&
+               list_names(b, fl_span_make(self->etag, FL_ETAG_SIZE));
     if (FlHandler_HasMap(self) && FlHandler_Request(self) != NULL) {
         int32_t at = FlHTTPHeaders_FindId(FlHandler_Map(self), FL_H_ETAG);
 

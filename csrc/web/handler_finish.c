@@ -82,6 +82,21 @@ finish_without_body(FlRequestHandler *self)
     return 0;
 }
 
+static bool
+has_header(FlRequestHandler *self, uint8_t id)
+{
+    if (self->plain != FL_PLAIN_NOT)
+        return id == FL_H_ETAG ? self->plain_etag : self->plain_length >= 0;
+    return FlHTTPHeaders_FindId(FlHandler_Map(self), id) >= 0;
+}
+
+/* Whether C may work on the headers: they are a map of ours, or none yet. */
+static bool
+our_headers(FlRequestHandler *self)
+{
+    return self->plain != FL_PLAIN_NOT || FlHandler_HasMap(self);
+}
+
 /* What only a whole answer can know: ETag, 304, Content-Length. */
 static int
 complete_head(FlRequestHandler *self)
@@ -90,13 +105,13 @@ complete_head(FlRequestHandler *self)
     Py_ssize_t size;
     int kind, is, err;
 
-    if (!FlHandler_HasMap(self) || !ORIGINAL(self, _should_not_send_content))
+    if (!our_headers(self) || !ORIGINAL(self, _should_not_send_content))
         return FlHandler_Call(self, self->st->str__complete_head_by_name);
     if (self->status == 200) {
         kind = safe_method(self);
         if (kind < 0)
             return -1;
-        if (kind > 0 && FlHTTPHeaders_FindId(FlHandler_Map(self), FL_H_ETAG) < 0) {
+        if (kind > 0 && !has_header(self, FL_H_ETAG)) {
             is = not_modified(self);
             if (is < 0)
                 return -1;
@@ -112,16 +127,20 @@ complete_head(FlRequestHandler *self)
             }
         }
     }
-    if (!FlHandler_HasMap(self))
+    if (!our_headers(self))
         return 0;
     if (self->status == 204 || self->status == 304 ||
         (self->status >= 100 && self->status < 200))
         return finish_without_body(self);
-    if (FlHTTPHeaders_FindId(FlHandler_Map(self), FL_H_CONTENT_LENGTH) >= 0)
+    if (has_header(self, FL_H_CONTENT_LENGTH))
         return 0;
     size = FlHandler_BodySize(self);
     if (size < 0)
         return -1;
+    if (self->plain != FL_PLAIN_NOT) {
+        self->plain_length = size;
+        return 0;
+    }
     if (!FlHandler_HasMap(self)) /* replaced by an odd chunk's len() */
         return FlHandler_Call(self, self->st->str__complete_head_by_name);
     {
@@ -145,7 +164,7 @@ plain_connection(FlRequestHandler *self)
     FlState *st = self->st;
     FlHTTP1Connection *conn;
 
-    if (!FlHandler_HasMap(self) || self->reason == NULL || request == NULL ||
+    if (!our_headers(self) || self->reason == NULL || request == NULL ||
         request->connection == NULL ||
         !Py_IS_TYPE(request->connection, st->HTTP1Connection_type))
         return NULL;
@@ -205,8 +224,9 @@ FlHandler_send_file(PyObject *op, PyObject *args)
     if (!PyArg_ParseTuple(args, "O!LL:_send_file", self->st->OpenFile_type, &file,
                           &offset, &n))
         return NULL;
-    if (conn == NULL || !ORIGINAL(self, write) || !ORIGINAL(self, _write_cookies) ||
-        FlHandler_BodySize(self) != 0 || conn->head_request ||
+    if (conn == NULL || !FlHandler_HasMap(self) || !ORIGINAL(self, write) ||
+        !ORIGINAL(self, _write_cookies) || FlHandler_BodySize(self) != 0 ||
+        conn->head_request ||
         (self->dict != NULL &&
          PyDict_Contains(self->dict, self->st->str__new_cookie) != 0)) {
         if (PyErr_Occurred())
@@ -225,19 +245,35 @@ static int
 send_direct(FlRequestHandler *self, FlHTTP1Connection *conn)
 {
     PyObject *const *chunks;
-    PyObject *chunk = Py_XNewRef(self->chunk), *buffer = Py_XNewRef(self->buffer);
+    PyObject *chunk, *buffer, *callback;
+    FlHTTP1Head head = {.status = self->status, .reason = self->reason};
     Py_ssize_t count;
     int err;
 
+    if (self->plain != FL_PLAIN_NOT && self->plain_length >= 0) {
+        if (FlHandler_PlainValues(self->st) < 0)
+            return -1;
+        head.lines = FlHandler_PlainLines(self);
+        head.etag = fl_span_make(self->etag, self->plain_etag ? FL_ETAG_SIZE : 0);
+        head.length = self->plain_length;
+    } else if (FlHandler_HasMap(self)) {
+        head.headers = FlHandler_Map(self);
+    } else {
+        PyErr_NoMemory();
+        return -1;
+    }
+    callback = conn->close_callback; /* nobody is to hear of the end any more */
+    conn->close_callback = NULL;
+    chunk = Py_XNewRef(self->chunk);
+    buffer = Py_XNewRef(self->buffer);
     chunks = FlHandler_Chunks(self, &count);
     if (conn->head_request)
         count = 0;
-    Py_CLEAR(conn->close_callback);
     Py_INCREF(conn);
-    err = FlHTTP1_Respond(conn, self->status, self->reason, FlHandler_Map(self), chunks,
-                          count);
+    err = FlHTTP1_Respond(conn, &head, chunks, count);
     self->headers_written = err == 0 || conn->headers_written;
     Py_DECREF(conn);
+    Py_XDECREF(callback);
     if (err == 0) {
         Py_CLEAR(self->chunk);
         Py_CLEAR(self->buffer);

@@ -1,14 +1,8 @@
 /* handler_head.c -- status and headers of an answer, as a handler sets them.
  *
- * What every answer has in common is made once: the name of the server, the type, and
- * the date, which changes once a second.
- *
  * Layer: web. Threads: none; owned by one loop.
  */
 #include "web/handler_parts.h"
-
-#include "base/format.h"
-#include "sys/clock.h"
 
 #define REASON_OK "OK"
 
@@ -21,47 +15,15 @@ FlHandler_Constant(PyObject **slot, const char *text)
     return *slot;
 }
 
-/* Date's value, made once a second; borrowed. */
-static PyObject *
-date_now(FlState *st)
-{
-    uint64_t second = fl_clock_wall() / FL_NS_PER_S;
-    char text[FL_HTTP_DATE_LEN];
-
-    if (st->web_date == NULL || second != st->web_date_second) {
-        PyObject *made;
-
-        fl_fmt_http_date(text, (int64_t)second);
-        made = PyUnicode_FromStringAndSize(text, FL_HTTP_DATE_LEN);
-        if (made == NULL)
-            return NULL;
-        Py_XSETREF(st->web_date, made);
-        st->web_date_second = second;
-    }
-    return st->web_date;
-}
-
 int
 FlRequestHandler_Clear(FlRequestHandler *self)
 {
     FlState *st = self->st;
-    PyObject *map = FlHTTPHeaders_New(st), *date = date_now(st);
-    PyObject *type =
-        FlHandler_Constant(&st->web_content_type, "text/html; charset=UTF-8");
     PyObject *ok = FlHandler_Constant(&st->web_ok, REASON_OK);
 
-    if (map == NULL || date == NULL || type == NULL || ok == NULL) {
-        Py_XDECREF(map);
+    if (ok == NULL || FlHandler_PlainValues(st) < 0)
         return -1;
-    }
-    if (FlHTTPHeaders_SetId((FlHTTPHeaders *)map, FL_H_SERVER, st->web_server_header) <
-            0 ||
-        FlHTTPHeaders_SetId((FlHTTPHeaders *)map, FL_H_CONTENT_TYPE, type) < 0 ||
-        FlHTTPHeaders_SetId((FlHTTPHeaders *)map, FL_H_DATE, date) < 0) {
-        Py_DECREF(map);
-        return -1;
-    }
-    Py_XSETREF(self->headers, map);
+    FlHandler_SetPlain(self, FL_PLAIN_HTML);
     if (!ORIGINAL(self, set_default_headers) &&
         FlHandler_Call(self, st->str_set_default_headers) < 0)
         return -1;

@@ -17,10 +17,12 @@ FlHandler_Cast(PyObject *self)
 
 /* ---- handler.c ---- */
 
-/* Whether `_headers` is a map of ours and nothing else. */
+/* Whether `_headers` is a map of ours and nothing else; makes it where it is not made. */
 static inline bool
 FlHandler_HasMap(FlRequestHandler *self)
 {
+    if (self->plain != FL_PLAIN_NOT && FlRequestHandler_Headers(self) == NULL)
+        PyErr_Clear(); /* by name it is tried again, and told */
     return self->headers != NULL &&
            Py_IS_TYPE(self->headers, self->st->HTTPHeaders_type);
 }
@@ -42,6 +44,17 @@ PyObject *FlHandler_RequestAttribute(FlRequestHandler *self, const char *name);
 
 /* Calls a method without arguments, whatever it is now; 0 or -1. escapes */
 int FlHandler_Call(FlRequestHandler *self, PyObject *name);
+
+/* ---- handler_plain.c ---- */
+
+/* What plain headers consist of, for this second; 0 or -1. */
+int FlHandler_PlainValues(FlState *st);
+
+/* Makes `_headers` one of the plain sets again. escapes */
+void FlHandler_SetPlain(FlRequestHandler *self, uint8_t plain);
+
+/* The lines of a plain head but for ETag and Content-Length; until PlainValues. */
+fl_span FlHandler_PlainLines(FlRequestHandler *self);
 
 /* ---- handler_head.c ---- */
 

@@ -43,6 +43,10 @@ encode_json(FlRequestHandler *self, PyObject *chunk)
     }
     if (octets == NULL)
         return NULL;
+    if (self->plain != FL_PLAIN_NOT && ORIGINAL(self, set_header)) {
+        self->plain = FL_PLAIN_JSON;
+        return octets;
+    }
     kind = FlHandler_Constant(&st->web_json_type, "application/json; charset=UTF-8");
     if (kind == NULL) {
         Py_DECREF(octets);

@@ -189,6 +189,7 @@ ws_handler_slim(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (self->path_args != NULL && PyList_CheckExact(self->path_args) &&
         PyList_GET_SIZE(self->path_args) == 0)
         Py_CLEAR(self->path_args);
+    self->plain = FL_PLAIN_NOT;
     Py_CLEAR(self->headers);
     if (self->dict != NULL && PyDict_GET_SIZE(self->dict) == 0 &&
         Py_REFCNT(self->dict) == 1)
@@ -201,16 +202,15 @@ get_headers(PyObject *op, void *Py_UNUSED(closure))
 {
     FlRequestHandler *self = &ws_cast(op)->base;
 
-    if (self->headers == NULL && ws_cast(op)->upgraded)
+    if (self->headers == NULL && self->plain == FL_PLAIN_NOT && ws_cast(op)->upgraded)
         self->headers = FlHTTPHeaders_New(self->st);
-    else if (self->headers == NULL)
-        PyErr_SetString(PyExc_AttributeError, "_headers");
-    return Py_XNewRef(self->headers);
+    return Py_XNewRef(FlRequestHandler_Headers(self));
 }
 
 static int
 set_headers(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
+    ws_cast(op)->base.plain = FL_PLAIN_NOT;
     Py_XSETREF(ws_cast(op)->base.headers, Py_XNewRef(value));
     return 0;
 }

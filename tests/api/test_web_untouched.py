@@ -3,11 +3,12 @@ the access log, the rules of the application, its settings."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 
 import pytest
 
-from pyfastloop import web
+from pyfastloop import httputil, web
 from pyfastloop.log import access_log
 
 
@@ -149,3 +150,89 @@ def test_a_rule_added_and_one_taken_away(quiet):
     assert quiet.ask("/").body == b"hello"
     del quiet.app.wildcard_router.rules[:]
     assert quiet.ask("/").code == 404
+
+
+def test_headers_that_nobody_set_are_there_for_who_looks(site):
+    seen = {}
+
+    class Handler(web.RequestHandler):
+        def get(self):
+            if self.get_argument("first", None):
+                seen["get"] = dict(self._headers)
+            self.write({"a": 1})
+            if self.get_argument("then", None):
+                seen["then"] = self._headers["Content-Type"]
+
+        def on_finish(self):
+            seen["finished"] = dict(self._headers)
+
+    s = site([("/", Handler)])
+    for query in ("", "first=1", "then=1"):
+        seen.clear()
+        answer = s.ask(f"/?{query}")
+        sent = dict(answer.headers)
+        sent.pop("Connection", None)
+        assert sent == seen["finished"]
+        assert list(sent) == [
+            "Server",
+            "Content-Type",
+            "Date",
+            "Etag",
+            "Content-Length",
+        ]
+        assert sent["Content-Type"] == "application/json; charset=UTF-8"
+        assert sent["Content-Length"] == "8"
+        if query == "first=1":
+            assert list(seen["get"]) == ["Server", "Content-Type", "Date"]
+            assert seen["get"]["Content-Type"] == "text/html; charset=UTF-8"
+        if query == "then=1":
+            assert seen["then"] == "application/json; charset=UTF-8"
+
+
+def test_headers_assigned_and_deleted(site):
+    class Handler(web.RequestHandler):
+        def get(self):
+            self._headers = httputil.HTTPHeaders({"X-Mine": "1"})
+            self.write("x")
+
+    class Gone(web.RequestHandler):
+        def get(self):
+            del self._headers
+            with pytest.raises(AttributeError):
+                self._headers  # noqa: B018
+            with pytest.raises(AttributeError):
+                del self._headers
+            self.clear()
+            self.write("x")
+
+    s = site([("/", Handler), ("/gone", Gone)])
+    assert "Date" not in s.ask("/").headers
+    assert s.ask("/").headers["X-Mine"] == "1"
+    assert "Date" in s.ask("/gone").headers
+
+
+def test_a_header_set_after_the_body_was_digested(site):
+    class Handler(web.RequestHandler):
+        def get(self):
+            self.write("x" * int(self.get_argument("n", "3")))
+
+        def check_etag_header(self):
+            self.set_header("X-Etag", self._headers["Etag"])
+            return super().check_etag_header()
+
+    s = site([("/", Handler)])
+    for n in (0, 3, 2048, 2049, 100_000):
+        answer = s.ask(f"/?n={n}")
+        expected = '"' + hashlib.sha1(b"x" * n).hexdigest() + '"'
+        assert answer.headers["X-Etag"] == answer.headers["Etag"] == expected
+
+
+def test_the_peer_that_has_it_gets_304(site):
+    s = site([("/", Hello)])
+    etag = s.ask("/").headers["Etag"]
+    for tag in (etag, "W/" + etag, '"other", ' + etag, "*"):
+        answer = s.ask("/", headers={"If-None-Match": tag})
+        assert (answer.code, answer.body) == (304, b"")
+        assert answer.headers["Etag"] == etag
+        assert "Content-Type" not in answer.headers
+    assert s.ask("/", headers={"If-None-Match": '"other"'}).code == 200
