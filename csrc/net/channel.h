@@ -192,6 +192,7 @@ struct FlChannel {
     bool eof;
     bool closing;  /* CloseAfterWrites */
     bool shutting; /* Shutdown once the queue is empty */
+    bool sending;  /* inside io->send, which escapes: the queue must stay */
     bool closed;
     bool told;           /* `closed` was delivered */
     bool above;          /* queued was more than mark_high */

@@ -8,6 +8,10 @@
  * sendmsg; files between them are
  * channel_file.c's.
  *
+ * Where sending runs Python (io->escapes), everything is queued first and sent from there:
+ * the queue owns what is being sent, and is not dropped while `sending` (a close in the
+ * middle of it leaves that to the sender). What is written meanwhile queues up behind.
+ *
  * Layer: net. Threads: the loop's.
  */
 #include "net/channel_internal.h"
@@ -74,6 +78,8 @@ fl_channel_pop(FlChannel *ch)
 void
 fl_channel_drop_queue(FlChannel *ch)
 {
+    if (ch->sending)
+        return; /* its memory is in use: the sender does it */
     while (ch->queue_len > 0) {
         ch->queued -= fl_channel_first(ch)->n;
         Py_XDECREF(fl_channel_pop(ch));
@@ -166,8 +172,11 @@ send_chunks(FlChannel *ch, size_t *offered)
         iov[n++].iov_len = entry->n;
         *offered += entry->n;
     }
+    ch->sending = ch->io->escapes;
     sent = ch->io->send(ch, iov, n);
-    ch->more = false;
+    ch->sending = ch->more = false;
+    if (ch->closed)
+        fl_channel_drop_queue(ch);
     return sent;
 }
 
@@ -177,7 +186,7 @@ fl_channel_send_queue(FlChannel *ch, bool tell)
     uint64_t before = ch->total_sent;
     size_t slice = FL_FILE_SLICE;
 
-    while (ch->queue_len > 0 && !ch->file_waits) {
+    while (ch->queue_len > 0 && !ch->file_waits && !ch->sending) {
         bool file = fl_channel_first(ch)->p == NULL;
         size_t offered;
         ssize_t sent =
@@ -206,10 +215,16 @@ fl_channel_send_queue(FlChannel *ch, bool tell)
         } else if (sent > 0) {
             advance(ch, (size_t)sent);
         }
-        if (ch->closed || (size_t)sent < offered)
+        if (ch->closed)
             break;
+        if ((size_t)sent < offered) {
+            /* TLS takes one record at a time, whatever room there is. */
+            if (!ch->io->buffers || (size_t)sent >= slice)
+                break;
+            slice -= (size_t)sent;
+        }
     }
-    if (!ch->closed && ch->queue_len == 0) {
+    if (!ch->closed && ch->queue_len == 0 && !ch->sending) {
         if (ch->closing) {
             FlChannel_Close(ch, NULL);
         } else if (ch->shutting) {
@@ -235,7 +250,7 @@ static bool
 may_send_now(const FlChannel *ch)
 {
     return ch->queue_len == 0 && ch->corked == 0 && !ch->connecting &&
-           !ch->write_wants_in;
+           !ch->write_wants_in && !ch->sending;
 }
 
 int
@@ -271,6 +286,7 @@ int
 FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n)
 {
     PyObject *owner = Py_NewRef(ch->owner);
+    bool at_once = may_send_now(ch);
     size_t skip = 0;
     int err = 0;
 
@@ -280,7 +296,7 @@ FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n)
     }
     for (int i = 0; i < n; i++)
         ch->total_queued += chunks[i].n;
-    if (may_send_now(ch) && n > 0 && n <= SEND_AT_ONCE) {
+    if (at_once && !ch->io->escapes && n > 0 && n <= SEND_AT_ONCE) {
         struct iovec iov[SEND_AT_ONCE];
         int used = 0;
         ssize_t sent;
@@ -321,6 +337,8 @@ FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n)
         FlChannel_Close(ch, exc);
         PyErr_SetRaisedException(exc);
     }
+    if (err == 0 && at_once && ch->io->escapes && ch->watch.fd >= 0)
+        err = fl_channel_send_queue(ch, false);
     if (err == 0 && ch->queue_len > 0 && !ch->closed)
         err = fl_channel_queued(ch);
 done:

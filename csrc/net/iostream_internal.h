@@ -77,6 +77,7 @@ typedef struct {
     PyObject *handshake_future; /* owned; NULL until somebody waits */
     bool handshaking;           /* until do_handshake has returned */
     bool connected;             /* the TCP connection is there */
+    bool busy;                  /* inside the SSLSocket */
 } FlSSLIOStream;
 
 /* What the 4.x forms add to a call, and the one optional argument of the 6.x form. */

@@ -10,12 +10,17 @@
  * allows; reads and writes may be pending already. Bytes may sit inside TLS while the
  * socket is quiet, so the channel reads until TLS itself has no more (io->buffers).
  *
+ * Small chunks of the queue become one record. The SSLSocket is never entered twice: a
+ * callback of the context that comes back to the stream finds it `busy`.
+ *
  * Layer: net. Threads: the loop's.
  */
 #include "net/iostream_internal.h"
 
 #include <errno.h>
+#include <string.h>
 
+#include "net/tls.h"
 #include "sys/sockets.h"
 
 static FlSSLIOStream *
@@ -97,7 +102,9 @@ handshake_step(FlSSLIOStream *tls, bool reading)
     if (!tls->connected || tls->base.socket == NULL)
         return -EAGAIN;
     sock = Py_NewRef(tls->base.socket);
+    tls->busy = true;
     done = PyObject_CallMethodNoArgs(sock, tls->base.st->str_do_handshake);
+    tls->busy = false;
     Py_DECREF(sock);
     if (done == NULL) {
         err = tls_raised(ch, reading);
@@ -113,35 +120,6 @@ handshake_step(FlSSLIOStream *tls, bool reading)
     return fl_stream_update_reading(&tls->base) < 0 ? FL_IO_RAISED : 0;
 }
 
-/* Nobody may keep a view of memory that is not Python's. */
-static PyObject *
-call_with_view(PyObject *method, PyObject *count, char *p, size_t n, int flags)
-{
-    PyObject *view = PyMemoryView_FromMemory(p, (Py_ssize_t)n, flags);
-    PyObject *args[3] = {NULL, count, view};
-    PyObject *result;
-
-    if (view == NULL)
-        return NULL;
-    if (count == NULL)
-        result = PyObject_CallOneArg(method, view);
-    else
-        result = PyObject_Vectorcall(method, args + 1,
-                                     2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    if (Py_REFCNT(view) > 1) {
-        PyObject *exc = PyErr_GetRaisedException();
-        PyObject *released = PyObject_CallMethod(view, "release", NULL);
-
-        if (released == NULL)
-            PyErr_WriteUnraisable(view);
-        Py_XDECREF(released);
-        if (exc != NULL)
-            PyErr_SetRaisedException(exc);
-    }
-    Py_DECREF(view);
-    return result;
-}
-
 static ssize_t
 tls_recv(FlChannel *ch, char *buf, size_t n)
 {
@@ -149,6 +127,8 @@ tls_recv(FlChannel *ch, char *buf, size_t n)
     PyObject *count, *result, *method;
     ssize_t got;
 
+    if (tls->busy)
+        return -EAGAIN;
     if (tls->handshaking) {
         got = handshake_step(tls, true);
         if (got != 0 || ch->closed)
@@ -162,7 +142,9 @@ tls_recv(FlChannel *ch, char *buf, size_t n)
         Py_XDECREF(method);
         return method == NULL ? -EAGAIN : FL_IO_RAISED;
     }
-    result = call_with_view(method, count, buf, n, PyBUF_WRITE);
+    tls->busy = true;
+    result = FlTls_CallWithView(method, count, buf, n, PyBUF_WRITE);
+    tls->busy = false;
     Py_DECREF(count);
     Py_DECREF(method);
     if (result == NULL)
@@ -172,14 +154,34 @@ tls_recv(FlChannel *ch, char *buf, size_t n)
     return got < 0 || (size_t)got > n ? FL_IO_RAISED : got;
 }
 
+/* One record's worth of small chunks together; gives how many bytes. */
+static size_t
+gather(char *to, const struct iovec *iov, int n)
+{
+    size_t used = 0;
+
+    for (int i = 0; i < n && used < FL_TLS_PLAIN_MOST; i++) {
+        size_t k = FL_TLS_PLAIN_MOST - used;
+
+        k = iov[i].iov_len < k ? iov[i].iov_len : k;
+        memcpy(to + used, iov[i].iov_base, k);
+        used += k;
+    }
+    return used;
+}
+
+/* The chunks stay where they are until this returns: see channel_write.c. */
 static ssize_t
 tls_send(FlChannel *ch, const struct iovec *iov, int n)
 {
     FlSSLIOStream *tls = tls_of(ch);
+    char together[FL_TLS_PLAIN_MOST], *p = iov->iov_base;
     PyObject *result, *method;
+    size_t len = iov->iov_len;
     ssize_t sent;
 
-    (void)n;
+    if (tls->busy)
+        return -EAGAIN;
     if (tls->handshaking) {
         sent = handshake_step(tls, false);
         if (sent != 0 || ch->closed)
@@ -188,13 +190,19 @@ tls_send(FlChannel *ch, const struct iovec *iov, int n)
     method = Py_XNewRef(tls->tls_write);
     if (method == NULL)
         return -EAGAIN;
-    result = call_with_view(method, NULL, iov->iov_base, iov->iov_len, PyBUF_READ);
+    if (n > 1 && len < FL_TLS_PLAIN_MOST) {
+        len = gather(together, iov, n);
+        p = together;
+    }
+    tls->busy = true;
+    result = FlTls_CallWithView(method, NULL, p, len, PyBUF_READ);
+    tls->busy = false;
     Py_DECREF(method);
     if (result == NULL)
         return tls_raised(ch, false);
     sent = PyLong_AsSsize_t(result);
     Py_DECREF(result);
-    if (sent < 0 || (size_t)sent > iov->iov_len)
+    if (sent < 0 || (size_t)sent > len)
         return FL_IO_RAISED;
     return sent == 0 ? -EAGAIN : sent;
 }
@@ -218,7 +226,7 @@ tls_close(FlChannel *ch)
 {
     FlSSLIOStream *tls = tls_of(ch);
     bool polite = tls->tls_write != NULL && !tls->handshaking && ch->error == NULL &&
-                  !tls->base.dying && !ch->eof;
+                  !tls->base.dying && !ch->eof && !tls->busy;
     PyObject *done;
 
     if (polite && tls->base.socket != NULL) {
