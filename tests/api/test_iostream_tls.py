@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import hashlib
 import logging
 import os
+import shutil
 import socket
 import ssl
 from pathlib import Path
@@ -361,3 +363,167 @@ async def test_closed_connection_ends_cleanly_by_close_notify() -> None:
     a.close()
     assert await b.read_until_close() == b"bye"
     assert b.error is None
+
+
+# PYFASTLOOP_TEST_BYTES makes the echo by hash larger: 1 GiB is 1073741824.
+ECHO_BYTES = int(os.environ.get("PYFASTLOOP_TEST_BYTES", 64 * MEGA))
+
+
+@on_loop
+async def test_echo_of_random_bytes_by_hash() -> None:
+    a, b = await tls_pair()
+    block = os.urandom(3 * MEGA)
+    sent, got = hashlib.sha256(), hashlib.sha256()
+
+    async def send() -> None:
+        left = ECHO_BYTES
+        while left:
+            at = left % 65521
+            piece = block[at : at + min(left, MEGA + at)]
+            sent.update(piece)
+            left -= len(piece)
+            await a.write(piece)
+
+    async def echo() -> None:
+        left = ECHO_BYTES
+        while left:
+            piece = await b.read_bytes(min(left, 200_003), partial=left % 2 == 0)
+            left -= len(piece)
+            await b.write(piece)
+
+    async def receive() -> None:
+        left = ECHO_BYTES
+        memory = bytearray(MEGA)
+        while left:
+            n = await a.read_into(memory, partial=True)
+            n = min(n, left)
+            got.update(memoryview(memory)[:n])
+            left -= n
+
+    await asyncio.gather(send(), echo(), receive())
+    assert sent.digest() == got.digest()
+
+
+@pytest.mark.parametrize("what", ["close", "write", "both"])
+def test_callback_inside_tls_may_close_or_write(what: str) -> None:
+    """The context's own callback comes back to the stream in the middle of a send."""
+
+    @on_loop
+    async def main() -> None:
+        context = client_context()
+        streams: list[SSLIOStream] = []
+        calls = 0
+
+        def on_message(*args: Any) -> None:
+            nonlocal calls
+            if not streams or args[1] != "write":
+                return
+            calls += 1
+            stream = streams.pop()
+            if what != "close":
+                stream.write(b"inside")
+            if what != "write":
+                stream.close()
+
+        context._msg_callback = on_message  # type: ignore[attr-defined]
+        a, b = await tls_pair(client=context)
+        a.write(b"before\n")
+        assert await b.read_until(b"\n") == b"before\n"
+        streams.append(a)
+        pieces = [bytes([65 + i]) * 3000 for i in range(20)] + [b"Z" * 100_000]
+        sent = []
+        try:
+            for piece in pieces:
+                sent.append(a.write(piece))
+        except StreamClosedError:
+            assert what != "write"
+        if what == "write":
+            expected = b"".join(pieces)
+            total = len(expected) + len(b"inside")
+            got = await b.read_bytes(total)
+            assert got.replace(b"inside", b"") == expected
+            await asyncio.gather(*sent)
+        else:
+            assert a.closed()
+            await asyncio.gather(*sent, return_exceptions=True)
+        assert calls == 1
+
+    main()
+
+
+@on_loop
+async def test_handshake_byte_by_byte() -> None:
+    client, accepted = tcp_sockets()
+    stream = IOStream(accepted)
+    starting = stream.start_tls(True, server_context())
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    client.setblocking(False)
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            for byte in outgoing.read():
+                await loop.sock_sendall(client, bytes([byte]))
+                await asyncio.sleep(0)
+            incoming.write(await loop.sock_recv(client, 65536))
+    tls.write(b"hello\n")
+    for byte in outgoing.read():
+        await loop.sock_sendall(client, bytes([byte]))
+        await asyncio.sleep(0)
+    served = await starting
+    assert await served.read_until(b"\n") == b"hello\n"
+    served.close()
+    client.close()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl program")
+def test_renegotiation_that_a_client_asks_for_is_refused() -> None:
+    @on_loop
+    async def main() -> None:
+        context = server_context()
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        server = TCPServer(ssl_options=context)
+
+        async def handle(stream: SSLIOStream, address: Any) -> None:
+            with contextlib.suppress(StreamClosedError):
+                while True:
+                    await stream.write(await stream.read_until(b"\n"))
+
+        server.handle_stream = handle  # type: ignore[assignment,method-assign]
+        (sock,) = bind_sockets(0, "127.0.0.1")
+        server.add_socket(sock)
+        process = await asyncio.create_subprocess_exec(
+            *("openssl", "s_client", "-tls1_2", "-connect"),
+            f"127.0.0.1:{sock.getsockname()[1]}",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"hello to you\n")
+        said = b""
+        while b"hello to you" not in said:
+            piece = await process.stdout.read(65536)
+            assert piece, said
+            said += piece
+        process.stdin.write(b"R\n")
+        said = await process.stdout.read()
+        await process.wait()
+        assert b"RENEGOTIATING" in said
+        assert b"no renegotiation" in said
+        server.stop()
+
+    main()
+
+
+@on_loop
+async def test_many_small_writes_in_one_go_arrive_in_order() -> None:
+    a, b = await tls_pair()
+    # More than the kernel takes, so that the rest goes by way of the queue.
+    pieces = [b"%08d" % i * (1 + i % 700) for i in range(3000)]
+    done = [a.write(piece) for piece in pieces]
+    assert await b.read_bytes(sum(map(len, pieces))) == b"".join(pieces)
+    await asyncio.gather(*done)
