@@ -1,6 +1,7 @@
-"""A chat with rooms, over WebSockets.
+"""A chat with rooms, over WebSockets; several processes are joined by Redis.
 
 python examples/chat.py [PORT]                       # http://127.0.0.1:8000
+python examples/chat.py 8001 redis://127.0.0.1:6379  # and 8002, 8003 ...
 """
 
 import collections
@@ -55,17 +56,65 @@ onhashchange = () => location.reload();
 REMEMBERED = 50
 
 
-class Room:
+def to_members(room, message):
+    """Sends to all members of a room in this process: one frame for all of them."""
+    websocket.publish(app, room, message)
+
+
+class OneProcess:
     def __init__(self):
-        self.members = set()
-        self.said = collections.deque(maxlen=REMEMBERED)
+        self.said = {}
+        self.here = collections.Counter()
 
-    def tell(self, message):
-        for member in self.members:
-            member.write_message(message)
+    async def enter(self, room):
+        self.here[room] += 1
+        return list(self.said.get(room, ()))
+
+    async def leave(self, room):
+        self.here[room] -= 1
+
+    async def tell_here(self, room):
+        to_members(room, json.dumps({"here": self.here[room]}))
+
+    async def say(self, room, message):
+        said = self.said.setdefault(room, collections.deque(maxlen=REMEMBERED))
+        said.append(message)
+        to_members(room, message)
 
 
-rooms = collections.defaultdict(Room)
+class ManyProcesses:
+    """What is said goes to Redis, and from there to every process with members."""
+
+    def __init__(self, url):
+        import redis.asyncio
+
+        self.redis = redis.asyncio.from_url(url, decode_responses=True)
+        ioloop.IOLoop.current().add_callback(self.listen)
+
+    async def listen(self):
+        async with self.redis.pubsub() as channel:
+            await channel.psubscribe("chat:*")
+            async for event in channel.listen():
+                if event["type"] == "pmessage":
+                    to_members(event["channel"].removeprefix("chat:"), event["data"])
+
+    async def enter(self, room):
+        await self.redis.incr(f"here:{room}")
+        return await self.redis.lrange(f"said:{room}", -REMEMBERED, -1)
+
+    async def leave(self, room):
+        await self.redis.decr(f"here:{room}")
+
+    async def tell_here(self, room):
+        here = int(await self.redis.get(f"here:{room}") or 0)
+        await self.redis.publish(f"chat:{room}", json.dumps({"here": here}))
+
+    async def say(self, room, message):
+        async with self.redis.pipeline() as together:
+            together.rpush(f"said:{room}", message)
+            together.ltrim(f"said:{room}", -REMEMBERED, -1)
+            together.publish(f"chat:{room}", message)
+            await together.execute()
 
 
 class Page(web.RequestHandler):
@@ -74,15 +123,17 @@ class Page(web.RequestHandler):
 
 
 class Member(websocket.WebSocketHandler):
-    def open(self, room):
-        self.name = room
-        self.room = rooms[room]
-        self.room.members.add(self)
-        for message in self.room.said:
+    async def open(self, room):
+        self.room = room
+        said = await rooms.enter(room)
+        if self.ws_connection is None:  # left while Redis was asked
+            return
+        self.subscribe(room)
+        for message in said:
             self.write_message(message)
-        self.room.tell({"here": len(self.room.members)})
+        await rooms.tell_here(room)
 
-    def on_message(self, text):
+    async def on_message(self, text):
         try:
             given = json.loads(text)
             message = {
@@ -92,20 +143,24 @@ class Member(websocket.WebSocketHandler):
         except (ValueError, TypeError, KeyError):
             self.close(1008, "a message is an object with name and text")
             return
-        self.room.said.append(message)
-        self.room.tell(message)
+        await rooms.say(self.room, json.dumps(message))
 
     def on_close(self):
-        self.room.members.discard(self)
-        self.room.tell({"here": len(self.room.members)})
-        if not self.room.members and not self.room.said:
-            rooms.pop(self.name, None)
+        ioloop.IOLoop.current().add_callback(self.left)
+
+    async def left(self):
+        await rooms.leave(self.room)
+        await rooms.tell_here(self.room)
 
 
 app = web.Application(
     [(r"/", Page), (r"/ws/(\w{1,40})", Member)],
     websocket_max_message_size=16 * 1024,
     websocket_ping_interval=20,
+    # A member that reads slowly misses the oldest of what it has not read yet.
+    websocket_max_write_buffer=256 * 1024,
+    websocket_slow_peer="drop",
 )
+rooms = ManyProcesses(sys.argv[2]) if len(sys.argv) > 2 else OneProcess()
 app.listen(int(sys.argv[1]) if len(sys.argv) > 1 else 8000, "127.0.0.1")
 ioloop.IOLoop.current().start()

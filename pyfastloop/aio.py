@@ -487,10 +487,19 @@ def run(
     debug: bool | None = None,
     **kwargs: Any,
 ) -> _T:
-    """`asyncio.run` on a C loop; further keywords go to `asyncio.Runner`."""
+    """`asyncio.run` on a C loop; further keywords go to `asyncio.Runner`.
+
+    WebSockets that are still open at the end are closed with 1001, "going away", for
+    which their peers have a second.
+    """
     kwargs.setdefault("loop_factory", new_event_loop)
     with asyncio.Runner(debug=debug, **kwargs) as runner:
-        return runner.run(main)
+        try:
+            return runner.run(main)
+        finally:
+            websockets = sys.modules.get("pyfastloop.websocket.protocol")
+            if websockets is not None and websockets.any_open(runner.get_loop()):
+                runner.run(websockets.drain(seconds=1.0))
 
 
 def _policies_go_away(what: str) -> None:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pyfastloop import _core, gen, httputil
 from pyfastloop.concurrent import Future
-from pyfastloop.ioloop import IOLoop
+from pyfastloop.ioloop import _ATTRIBUTE, IOLoop
 from pyfastloop.iostream import StreamClosedError
 from pyfastloop.log import gen_log
 from pyfastloop.websocket import deflate
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pyfastloop.iostream import IOStream
     from pyfastloop.websocket.handler import WebSocketHandler
 
-__all__ = ["WebSocketProtocol", "WebSocketProtocol13", "close_all"]
+__all__ = ["WebSocketProtocol", "WebSocketProtocol13", "close_all", "drain"]
 
 # Seconds that a peer has for its close frame, as in Tornado.
 _CLOSE_WAIT = 5.0
@@ -56,6 +56,12 @@ def _open_connections(io_loop: IOLoop) -> set[WebSocketProtocol13]:
     return connections
 
 
+def any_open(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a connection of this asyncio loop is open."""
+    io_loop = getattr(loop, _ATTRIBUTE, None)
+    return io_loop is not None and bool(vars(io_loop).get("_websockets"))
+
+
 def close_all(code: int = 1001, reason: str | None = None) -> list[WebSocketProtocol13]:
     """Begin to close every connection of the current loop; gives what was open.
 
@@ -65,6 +71,36 @@ def close_all(code: int = 1001, reason: str | None = None) -> list[WebSocketProt
     for connection in connections:
         connection.close(code, reason)
     return connections
+
+
+async def drain(
+    code: int = 1001, reason: str | None = None, seconds: float = _CLOSE_WAIT
+) -> int:
+    """`close_all`, and wait until all are gone; gives how many had to be cut off.
+
+    A peer has *seconds* for its close frame.
+    """
+    close_all(code, reason)
+    io_loop = IOLoop.current()
+    connections = _open_connections(io_loop)
+    if connections:
+        gone: Future[None] = Future()
+        vars(io_loop).setdefault("_websockets_gone", []).append(gone)
+        await asyncio.wait([gone], timeout=seconds)
+    cut = list(connections)
+    for connection in cut:
+        connection._abort()
+    return len(cut)
+
+
+def _forget(connection: WebSocketProtocol13) -> None:
+    io_loop = IOLoop.current()
+    connections = _open_connections(io_loop)
+    connections.discard(connection)
+    if not connections:
+        for gone in vars(io_loop).pop("_websockets_gone", ()):
+            if not gone.done():
+                gone.set_result(None)
 
 
 class _WebSocketParams:
@@ -592,7 +628,7 @@ class WebSocketProtocol13(_core.WebSocketLink, WebSocketProtocol):
         self._let_go()
         self._drop_pending()
         self._deflater = self._inflater = None
-        _open_connections(IOLoop.current()).discard(self)
+        _forget(self)
         handler, context = self.handler, self._context or contextvars.copy_context()
         try:
             context.run(

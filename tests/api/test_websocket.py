@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import queue
 import struct
+import threading
 
 import pytest
 from raw_http import RawServer, header, ok, run, serve_answers
@@ -22,6 +24,7 @@ from raw_websocket import (
     rest_of,
 )
 
+import pyfastloop
 from pyfastloop import gen, web, websocket
 from pyfastloop.httpclient import HTTPClientError, HTTPRequest
 from pyfastloop.ioloop import IOLoop
@@ -549,6 +552,59 @@ class TestClosing:
                 assert connection.close_code == 1001
 
         served(main, ("/", Noted))
+
+    def test_drain_waits_until_all_are_gone(self):
+        async def main(url, application):
+            connections = [await websocket_connect(url) for _ in range(3)]
+            assert await websocket.drain(1001, "stopping") == 0
+            closed = [n for n in application.noted if n[0] == "close"]
+            assert closed == [("close", 1001, "stopping")] * 3
+            for connection in connections:
+                assert await connection.read_message() is None
+                assert connection.close_code == 1001
+
+        served(main, ("/", Noted))
+
+    def test_drain_cuts_off_who_does_not_answer(self):
+        async def main(url, application):
+            conn, _ = await in_thread(connect, application.port)
+            with conn:
+                assert await websocket.drain(seconds=0.05) == 1
+                frames = await in_thread(rest_of, conn, False)
+                assert [f.data for f in frames] == [struct.pack(">H", 1001)]
+
+        served(main, ("/", Noted))
+
+    def test_run_says_going_away(self):
+        ports = queue.Queue()
+        heard = []
+
+        def peer():
+            conn, head = connect(ports.get(timeout=30))
+            with conn:
+                heard.append(head.split()[1])
+                frame = read_frame(conn, False)
+                heard.append((frame.opcode, frame.data))
+                conn.sendall(close_frame(1001))
+                heard.append(rest_of(conn, False))
+
+        async def main():
+            opened = asyncio.Event()
+
+            class Opened(WebSocketHandler):
+                def open(self):
+                    opened.set()
+
+            server = web.Application([("/", Opened)]).listen(0, "127.0.0.1")
+            ports.put(next(iter(server._sockets.values())).getsockname()[1])
+            await opened.wait()
+            return "done"
+
+        thread = threading.Thread(target=peer)
+        thread.start()
+        assert pyfastloop.run(main()) == "done"
+        thread.join(30)
+        assert heard == [b"101", (8, struct.pack(">H", 1001)), []]
 
     def test_nothing_is_left_of_a_closed_connection(self):
         async def main(url, application):
