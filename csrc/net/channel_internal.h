@@ -1,5 +1,11 @@
 /* channel_internal.h -- what the files of the channel share among themselves.
  *
+ *   channel.c        life, what is asked of epoll, events
+ *   channel_read.c   receiving, the tail, delivery to the consumer
+ *   channel_write.c  the queue and the sending of it
+ *   channel_file.c   files in the queue
+ *   channel_io.c     recv and send of plain sockets and pipes
+ *
  * Layer: net. Threads: the loop's.
  */
 #ifndef FL_NET_CHANNEL_INTERNAL_H
@@ -20,6 +26,20 @@ struct fl_pass {
 /* Asks epoll for what is wanted now. `lazily`: leave EPOLLIN where it is, though nobody
  * wants it. 0, or -1 with OSError. May drop the owner's last reference but one. */
 int fl_channel_settle(FlChannel *ch, bool lazily);
+
+/* Forgets the registration, and the reference that the loop held with it. escapes */
+void fl_channel_leave_epoll(FlChannel *ch);
+
+/* Asks for the descriptor if that was not done yet. 0, or -1 with an exception. */
+int fl_channel_ensure_fd(FlChannel *ch);
+
+/* Reads while it is wanted; the owner is held by the caller. *dry: the last try gave
+ * nothing. 0 or -1. escapes */
+int fl_channel_read_on(FlChannel *ch, bool *dry);
+
+/* Nobody wants to read and the kernel says the connection is over: what it still has is
+ * kept for later reads, then the channel closes. 0 or -1. escapes */
+int fl_channel_give_up(FlChannel *ch);
 
 /* Puts the channel on the ring (once). */
 void fl_channel_defer(FlChannel *ch);

@@ -1,7 +1,10 @@
 /* iostream_internal.h -- the stream object, for the files that make it up.
  *
- *   iostream.c        the types: making, closing, properties
+ *   iostream.c        the types: methods, properties
+ *   iostream_make.c   constructors, limits, accepted descriptors, borrowing
+ *   iostream_close.c  the end, and what the channel tells its owner
  *   iostream_read.c   the one pending read
+ *   iostream_try.c    what each kind of read makes of the bytes that are there
  *   iostream_write.c  writes and their futures, connect
  *   iostream_io.c     read_from_fd and its sisters, both ways between C and Python
  *   ssl_stream.c      TLS
@@ -122,12 +125,47 @@ int fl_stream_parse_init(FlIOStream *s, PyObject *args, Py_ssize_t from,
 int fl_stream_set_limits(FlIOStream *s, PyObject *max_buffer, PyObject *chunk,
                          PyObject *max_write);
 
+/* The constructors of the types. */
+PyObject *fl_stream_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+int fl_stream_init_base(PyObject *self, PyObject *args, PyObject *kwargs);
+int fl_stream_init_iostream(PyObject *self, PyObject *args, PyObject *kwargs);
+int fl_stream_init_pipe(PyObject *self, PyObject *args, PyObject *kwargs);
+
+#define FL_DEFAULT_MAX_BUFFER (100 * 1024 * 1024)
+#define FL_DEFAULT_CHUNK (64 * 1024)
+
+/* A size as programs give it: an int, a float (infinity is no limit), None for the
+ * fallback. 0 or -1. */
+int fl_stream_size_of(PyObject *value, Py_ssize_t fallback, Py_ssize_t *size);
+
+/* What the channel tells the stream as its owner. */
+extern const FlChannelOwnerOps fl_stream_owner;
+
 /* What is due when the channel has closed: pending futures fail, the close callback is
  * scheduled. Repeating it is harmless. */
 void fl_stream_signal_closed(FlIOStream *s);
 
 /* Closes with exc (nullable) after pending reads had their chance. escapes */
 void fl_stream_close(FlIOStream *s, PyObject *exc);
+
+/* read_bytes from this size on receives into its result. Below, the shared buffer serves,
+ * so that what follows the wanted bytes comes in the same recv. */
+#define FL_DIRECT_FROM ((size_t)32 * 1024)
+#define FL_SINK_LEAST ((size_t)64 * 1024)
+
+/* Tries the pending read on n bytes at p: 1 with *result set (a new reference), 0 for not
+ * yet, -1 with an exception; *took is how many of the bytes it is done with. escapes */
+int fl_stream_try_read(FlIOStream *s, const char *p, size_t n, size_t *took,
+                       PyObject **result);
+
+/* StreamBufferFullError for a read. Always -1. */
+int fl_stream_buffer_full(FlIOStream *s);
+
+/* Room for n more bytes in the sink, which never grows past `most`. 0 or -1. */
+int fl_sink_reserve(FlIOStream *s, size_t n, size_t most);
+
+/* The sink as the result; new reference. */
+PyObject *fl_sink_take(FlIOStream *s);
 
 /* Reading is wanted for a pending read, or to see the end. 0 or -1. */
 int fl_stream_update_reading(FlIOStream *s);

@@ -131,27 +131,30 @@ rest_over(FlLoop *loop, fl_loop_timer *timer)
     return err;
 }
 
-void
-FlListener_DescriptorFreed(FlLoop *loop)
+/* The first listener of this loop that rests; borrowed. */
+static FlListener *
+resting_of(FlLoop *loop)
 {
     FlListener *l = loop->closed ? NULL : loop->st->resting;
 
-    while (l != NULL) {
-        if (l->loop != loop) {
-            l = l->next_resting;
-            continue;
-        }
-        Py_INCREF(l);
+    while (l != NULL && l->loop != loop)
+        l = l->next_resting;
+    return l;
+}
+
+/* All of them look: whose turn it is, the kernel knows, and who finds nothing rests on. */
+void
+FlListener_DescriptorFreed(FlLoop *loop)
+{
+    for (FlListener *l; (l = resting_of(loop)) != NULL;) {
         PyObject *pending = PyErr_GetRaisedException();
 
+        Py_INCREF(l);
         if (wake_up(l) < 0)
             PyErr_WriteUnraisable((PyObject *)l);
+        Py_DECREF(l);
         if (pending != NULL)
             PyErr_SetRaisedException(pending);
-        Py_DECREF(l);
-        l = loop->st->resting;
-        if (l != NULL && l->loop == loop && l->resting)
-            break; /* it could not be watched and rests again */
     }
 }
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -276,6 +277,36 @@ def test_without_descriptors_the_listener_rests_and_goes_on(
     assert len(lines) == 1 and lines[0].name == "tornado.general"
 
 
+@on_loop
+async def test_every_listener_that_rests_wakes_when_a_descriptor_is_free() -> None:
+    server = Hello()
+    ports = [start(server) for _ in range(3)]
+    clients = [socket.create_connection(("127.0.0.1", port)) for port in ports]
+    other = IOStream(socket.socketpair()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    listeners = server._listeners.values()
+    hoard = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (clients[-1].fileno() + 3, hard))
+        while True:
+            try:
+                hoard.append(os.dup(0))
+            except OSError:
+                break
+        while not all(listener.resting for listener in listeners):
+            await asyncio.sleep(0)
+        other.close()
+        assert not any(listener.resting for listener in listeners)
+    finally:
+        for fd in hoard:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for client in clients:
+        answer = await IOStream(client).read_until_close()
+        assert answer == b"hello 127.0.0.1\n"
+    server.stop()
+
+
 PRE_FORK = """
 import os, sys
 from pyfastloop.ioloop import IOLoop
@@ -314,3 +345,64 @@ def test_start_forks_workers_that_share_the_port() -> None:
                 file.flush()
                 stopped.add(file.readline().strip())
         assert process.wait(30) == 0
+
+
+HERD = """
+import os, sys
+from pyfastloop.ioloop import IOLoop
+from pyfastloop.netutil import bind_sockets
+from pyfastloop.process import fork_processes
+from pyfastloop.tcpserver import TCPServer
+
+class Server(TCPServer):
+    def handle_stream(self, stream, address):
+        loop = IOLoop.current()
+        polls = loop.asyncio_loop.stats()["polls"]
+        stream.write(f"{os.getpid()} {polls}\\n".encode())
+        stream.close()
+
+sockets = bind_sockets(0, "127.0.0.1")
+print(sockets[0].getsockname()[1], flush=True)
+fork_processes(4)
+server = Server()
+server.add_sockets(sockets)
+watched = ""
+for fd in os.listdir("/proc/self/fdinfo"):
+    try:
+        with open(f"/proc/self/fdinfo/{fd}") as info:
+            watched += info.read()
+    except OSError:
+        pass
+events = "".join(
+    line.split()[3] for line in watched.splitlines()
+    if line.startswith("tfd:") and int(line.split()[1]) == sockets[0].fileno()
+)
+os.write(1, f"watched {events}\\n".encode())  # in one piece: four of them write
+IOLoop.current().start()
+"""
+EPOLLEXCLUSIVE = 1 << 28
+
+
+def test_processes_that_share_a_listener_do_not_all_wake() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HERD],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            port = int(process.stdout.readline())
+            for _ in range(4):  # the kernel's own word for what each one asked for
+                name, events = process.stdout.readline().split()
+                assert name == "watched" and int(events, 16) & EPOLLEXCLUSIVE
+            polls: dict[str, list[int]] = {}
+            for _ in range(200):
+                with socket.create_connection(("127.0.0.1", port), 30) as sock:
+                    pid, count = sock.makefile().readline().split()
+                    polls.setdefault(pid, []).append(int(count))
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+    # One that was woken for nothing would have polled once more for every connection.
+    woken = sum(counts[-1] - counts[0] + 1 for counts in polls.values())
+    assert woken < 2 * 200
