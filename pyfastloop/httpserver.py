@@ -214,6 +214,10 @@ class HTTPServer(TCPServer, Configurable, httputil.HTTPServerConnectionDelegate)
         while self._connections or self._refused:
             await next(iter(self._connections or self._refused)).close()
 
+    def _listen_on(self, sock: socket.socket) -> _core.Listener:
+        # Calls _accepted, or does what it would do where nothing here was replaced.
+        return _core.http_listener(sock, self)
+
     def _accepted(self, fd: int, address: Any) -> None:
         if self._count() >= self.max_connections:
             self._refuse(fd, address)

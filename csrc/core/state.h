@@ -79,6 +79,7 @@
     X(Run)              \
     X(AccessLog)        \
     X(WebFunctions)     \
+    X(Accept)           \
     X(Explain)
 
 #define FL_TYPES(X)  \
@@ -166,6 +167,15 @@
     X(write_message)
 
 #define FL_WEB_NAMES(X)              \
+    X(_connections)                  \
+    X(_full)                         \
+    X(_greetings)                    \
+    X(_refused)                      \
+    X(conn_params)                   \
+    X(max_buffer_size)               \
+    X(max_connections)               \
+    X(proxy_protocol)                \
+    X(read_chunk_size)               \
     X(__dict__)                      \
     X(_break_cycles)                 \
     X(_method)                       \
@@ -333,6 +343,8 @@
     X(web_run)               \
     X(web_any_matches)       \
     X(web_server)            \
+    X(web_accept_server)     \
+    X(web_accept_connection) \
     X(web_access_log)        \
     X(web_server_header)     \
     X(web_content_type)      \

@@ -561,6 +561,8 @@ get_context(PyObject *op, void *closure)
     FlHTTP1Connection *conn = conn_cast(op);
 
     (void)closure;
+    if (conn->context == NULL && conn->server != NULL)
+        conn->context = Py_XNewRef(FlHTTP1Server_Context(conn->server));
     return Py_NewRef(conn->context == NULL ? Py_None : conn->context);
 }
 

@@ -41,9 +41,12 @@
 
 #include "http/request.h"
 
+#include <netinet/in.h>
+
 #include "base/buf.h"
 #include "net/channel.h"
 #include "proto/chunked.h"
+#include "sys/sockets.h"
 
 /* The numbers of a server or client; its connections read them live. Negative: none. */
 typedef struct {
@@ -159,17 +162,19 @@ struct FlHTTP1ServerConnection {
     PyObject *stream;          /* owned; NULL once detached or closed */
     FlChannel *channel;        /* borrowed from stream; NULL with it */
     FlHTTP1Parameters *params; /* owned */
-    PyObject *context;         /* owned, nullable */
+    PyObject *context;         /* owned, nullable; see FlHTTP1Server_Context */
     PyObject *delegate;        /* owned; NULL before start_serving and after close */
     FlHTTP1Connection *conn;   /* owned: the exchange under way */
     PyObject *closing;         /* owned, nullable: the future that close() gave */
     PyObject *target;          /* owned, nullable: web/'s table for this server */
     fl_loop_timer timer;
-    uint64_t deadline; /* monotonic ns */
-    uint64_t armed_at; /* what the timer is armed for */
-    uint64_t sent;     /* total_sent when the write deadline was set */
-    uint64_t progress; /* lingering: when some of the answer was last sent */
-    uint64_t requests; /* heads seen */
+    uint64_t deadline;        /* monotonic ns */
+    uint64_t armed_at;        /* what the timer is armed for */
+    uint64_t sent;            /* total_sent when the write deadline was set */
+    uint64_t progress;        /* lingering: when some of the answer was last sent */
+    uint64_t requests;        /* heads seen */
+    struct sockaddr_in6 peer; /* or sockaddr_in: of whom no context was made yet */
+    uint8_t peer_size;        /* 0: there is none to be made */
     uint8_t deadline_kind;
     bool serving;   /* holds a reference to itself */
     bool in_data;   /* on the stack */
@@ -193,6 +198,8 @@ typedef struct {
     int (*whole)(FlHTTP1Connection *conn);
     /* The peer left while the answer was being made. */
     void (*gone)(FlHTTP1Connection *conn);
+    /* The connection is over. 1: its delegate knows; 0: tell it by on_close. */
+    int (*closed)(FlHTTP1ServerConnection *server, PyObject *delegate);
 } FlHTTP1Target;
 
 /* ---- read.c ---- */
@@ -270,6 +277,17 @@ void FlHTTP1Server_Cork(FlHTTP1ServerConnection *server);
 
 /* What is written in this turn of the loop leaves together, at its end. */
 void FlHTTP1Server_Hold(FlHTTP1ServerConnection *server);
+
+/* A connection of an accepted stream, whose context is made when somebody asks for it
+ * (`peer` of the family AF_INET or AF_INET6). New reference or NULL. */
+PyObject *FlHTTP1Server_New(FlState *st, PyObject *stream, FlHTTP1Parameters *params,
+                            const fl_address *peer);
+
+/* start_serving: 0 or -1. escapes */
+int FlHTTP1Server_Start(FlHTTP1ServerConnection *server, PyObject *delegate);
+
+/* The context, made now where it was put off; borrowed, or NULL: there is none. escapes */
+PyObject *FlHTTP1Server_Context(FlHTTP1ServerConnection *server);
 
 /* ---- connection.c ---- */
 

@@ -41,7 +41,7 @@ conn_context(FlHTTP1Connection *conn)
 {
     if (conn->context != NULL)
         return conn->context;
-    return conn->server != NULL ? conn->server->context : NULL;
+    return conn->server != NULL ? FlHTTP1Server_Context(conn->server) : NULL;
 }
 
 /* ---- ends ---- */

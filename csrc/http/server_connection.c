@@ -18,6 +18,7 @@
 
 #include "core/future.h"
 #include "net/iostream.h"
+#include "net/listener.h"
 
 #define AHEAD_MOST 65536 /* bytes of later requests kept while one is answered */
 #define BURST_MOST 64    /* pipelined requests answered before the others get a turn */
@@ -187,7 +188,7 @@ FlHTTP1Server_Refuse(FlHTTP1ServerConnection *server, int status, const char *wh
 
     Py_INCREF(server);
     Py_INCREF(conn);
-    FlHTTP_LogMalformed(server->st, server->context, why);
+    FlHTTP_LogMalformed(server->st, FlHTTP1Server_Context(server), why);
     if (!open_channel(server) || server->conn != conn)
         goto done;
     if (!conn->headers_written && !conn->write_finished) {
@@ -279,6 +280,55 @@ above_mark(const FlHTTP1ServerConnection *server)
     return high >= 0 && FlChannel_Queued(server->channel) > (uint64_t)high;
 }
 
+PyObject *
+FlHTTP1Server_Context(FlHTTP1ServerConnection *server)
+{
+    PyObject *pending, *type = NULL, *address = NULL, *protocol = NULL, *trusted = NULL;
+    PyObject *module, *context = NULL;
+    fl_address peer;
+
+    if (server->context != NULL || server->peer_size == 0 || server->delegate == NULL)
+        return server->context;
+    pending = PyErr_GetRaisedException();
+    memset(&peer, 0, sizeof(peer));
+    memcpy(&peer.addr, &server->peer, server->peer_size);
+    peer.len = server->peer_size;
+    module = PyImport_ImportModule("pyfastloop.httpserver");
+    if (module != NULL)
+        type = PyObject_GetAttrString(module, "_HTTPRequestContext");
+    if (type != NULL)
+        address = FlAddress_ToPython(&peer);
+    if (address != NULL)
+        protocol = PyObject_GetAttr(server->delegate, server->st->str_protocol);
+    if (protocol != NULL)
+        trusted = PyObject_GetAttrString(server->delegate, "trusted_downstream");
+    if (trusted != NULL)
+        context = PyObject_CallFunctionObjArgs(
+            type, server->stream == NULL ? Py_None : server->stream, address, protocol,
+            trusted, NULL);
+    if (context == NULL)
+        FlHTTP_LogUncaught(server->loop);
+    else if (server->context == NULL)
+        server->context = Py_NewRef(context);
+    Py_XDECREF(context);
+    Py_XDECREF(trusted);
+    Py_XDECREF(protocol);
+    Py_XDECREF(address);
+    Py_XDECREF(type);
+    Py_XDECREF(module);
+    if (pending != NULL)
+        PyErr_SetRaisedException(pending);
+    return server->context;
+}
+
+/* An exchange that somebody keeps keeps its context, too. */
+static void
+keep_context(FlHTTP1ServerConnection *server, FlHTTP1Connection *conn)
+{
+    if (Py_REFCNT(conn) > 1 && conn->context == NULL)
+        conn->context = Py_XNewRef(FlHTTP1Server_Context(server));
+}
+
 /* Prepares the next exchange when the current one is over. true: it can be fed. */
 static bool
 settle(FlHTTP1ServerConnection *server)
@@ -328,6 +378,7 @@ settle(FlHTTP1ServerConnection *server)
             return false;
         }
         server->conn = fresh;
+        keep_context(server, conn);
         FlHTTP1Connection_Cut(conn);
         Py_DECREF(conn);
     }
@@ -592,6 +643,8 @@ end_serving(FlHTTP1ServerConnection *server)
     FlHTTP1Connection *conn = server->conn;
     bool serving = server->serving;
 
+    if (conn != NULL)
+        keep_context(server, conn);
     server->delegate = NULL;
     server->stream = NULL;
     server->channel = NULL;
@@ -605,11 +658,15 @@ end_serving(FlHTTP1ServerConnection *server)
         Py_DECREF(conn);
     }
     if (delegate != NULL) {
-        done = PyObject_CallMethodOneArg(delegate, server->st->str_on_close,
-                                         (PyObject *)server);
-        if (done == NULL)
-            FlHTTP_LogUncaught(server->loop);
-        Py_XDECREF(done);
+        const FlHTTP1Target *target = server->st->http_target;
+
+        if (target == NULL || target->closed(server, delegate) == 0) {
+            done = PyObject_CallMethodOneArg(delegate, server->st->str_on_close,
+                                             (PyObject *)server);
+            if (done == NULL)
+                FlHTTP_LogUncaught(server->loop);
+            Py_XDECREF(done);
+        }
         Py_DECREF(delegate);
     }
     if (closing != NULL) {
@@ -677,6 +734,26 @@ server_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     server->st = FlState_OfType(type);
     if (server->st == NULL)
         Py_CLEAR(server);
+    return (PyObject *)server;
+}
+
+PyObject *
+FlHTTP1Server_New(FlState *st, PyObject *stream, FlHTTP1Parameters *params,
+                  const fl_address *peer)
+{
+    FlHTTP1ServerConnection *server =
+        server_cast(server_new(st->HTTP1ServerConnection_type, NULL, NULL));
+
+    if (server == NULL)
+        return NULL;
+    server->params = (FlHTTP1Parameters *)Py_NewRef((PyObject *)params);
+    server->stream = Py_NewRef(stream);
+    server->channel = FlIOStream_Channel(st, stream);
+    server->loop = (FlLoop *)Py_NewRef(server->channel->loop);
+    if (peer->len <= sizeof(server->peer)) {
+        memcpy(&server->peer, &peer->addr, peer->len);
+        server->peer_size = (uint8_t)peer->len;
+    }
     return (PyObject *)server;
 }
 
@@ -778,22 +855,23 @@ server_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
-static PyObject *
-server_start_serving(PyObject *op, PyObject *delegate)
+int
+FlHTTP1Server_Start(FlHTTP1ServerConnection *server, PyObject *delegate)
 {
-    FlHTTP1ServerConnection *server = server_cast(op);
     FlChannel *channel = server->channel;
 
-    if (server->serving || channel == NULL)
-        return PyErr_Format(PyExc_RuntimeError, server->serving
-                                                    ? "the connection is served already"
-                                                    : "the connection has no stream");
+    if (server->serving || channel == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, server->serving
+                                                ? "the connection is served already"
+                                                : "the connection has no stream");
+        return -1;
+    }
     if (FlChannel_Closed(channel))
-        Py_RETURN_NONE;
+        return 0;
     server->conn = FlHTTP1Connection_ForServer(server);
     if (server->conn == NULL ||
         FlIOStream_Borrow(server->stream, &server_ops, server) < 0)
-        return NULL;
+        return -1;
     server->delegate = Py_NewRef(delegate);
     server->serving = true;
     Py_INCREF(server); /* its own reference, until the end */
@@ -807,8 +885,36 @@ server_start_serving(PyObject *op, PyObject *delegate)
     }
     FlHTTP1Server_Deadline(server, FL_DEADLINE_SILENT, server->params->first_timeout);
     if (FlChannel_WantRead(channel, true) < 0 || FlChannel_Resume(channel) < 0)
+        return -1;
+    return 0;
+}
+
+static PyObject *
+server_start_serving(PyObject *op, PyObject *delegate)
+{
+    if (FlHTTP1Server_Start(server_cast(op), delegate) < 0)
         return NULL;
     Py_RETURN_NONE;
+}
+
+static PyObject *
+get_context(PyObject *op, void *closure)
+{
+    PyObject *context = FlHTTP1Server_Context(server_cast(op));
+
+    (void)closure;
+    return Py_NewRef(context == NULL ? Py_None : context);
+}
+
+static int
+set_context(PyObject *op, PyObject *value, void *closure)
+{
+    FlHTTP1ServerConnection *server = server_cast(op);
+
+    (void)closure;
+    server->peer_size = 0;
+    Py_XSETREF(server->context, Py_XNewRef(value == Py_None ? NULL : value));
+    return 0;
 }
 
 /* Answers a connection that shall not be served, unread. */
@@ -868,7 +974,6 @@ server_close(PyObject *op, PyObject *unused)
 static PyMemberDef server_members[] = {
     {"stream", T_OBJECT, offsetof(FlHTTP1ServerConnection, stream), READONLY, NULL},
     {"params", T_OBJECT, offsetof(FlHTTP1ServerConnection, params), READONLY, NULL},
-    {"context", T_OBJECT, offsetof(FlHTTP1ServerConnection, context), 0, NULL},
     {"__dictoffset__", T_PYSSIZET, offsetof(FlHTTP1ServerConnection, dict), READONLY,
      NULL},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(FlHTTP1ServerConnection, weakrefs),
@@ -888,6 +993,8 @@ static PyMethodDef server_methods[] = {
 };
 
 static PyGetSetDef server_getset[] = {
+    {"context", get_context, set_context,
+     PyDoc_STR("What the server knows of the peer."), NULL},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

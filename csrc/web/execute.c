@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/task.h"
+#include "web/accept.h"
 #include "web/json.h"
 #include "web/route.h"
 #include "web/run.h"
@@ -87,6 +88,8 @@ set_web_server(PyObject *module, PyObject *type)
     if (hooks == NULL)
         return NULL;
     Py_XSETREF(st->web_server, (PyObject *)hooks);
+    if (FlWeb_RememberServer(st, type) < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -595,7 +598,8 @@ web_gone(FlHTTP1Connection *conn)
     Py_DECREF(handler);
 }
 
-static const FlHTTP1Target execute_target = {web_head, web_whole, web_gone};
+static const FlHTTP1Target execute_target = {web_head, web_whole, web_gone,
+                                             FlWeb_ConnectionClosed};
 
 static PyMethodDef web_functions[] = {
     {"set_web", (PyCFunction)(void (*)(void))set_web, METH_VARARGS | METH_KEYWORDS,
