@@ -25,7 +25,7 @@ FlContext_Snapshot(FlState *st, PyObject **context)
     *context = NULL;
     if (copy == NULL)
         return -1;
-    if (PyObject_Size(copy) == 0)
+    if (PyMapping_Size(copy) == 0)
         context_put(st, copy);
     else
         *context = copy;
@@ -44,7 +44,7 @@ FlContext_TakeEmpty(FlState *st)
 bool
 FlContext_GiveEmpty(FlState *st, PyObject *context)
 {
-    if (Py_REFCNT(context) != 1 || PyObject_Size(context) != 0)
+    if (Py_REFCNT(context) != 1 || PyMapping_Size(context) != 0)
         return false;
     context_put(st, context);
     return true;

@@ -58,7 +58,7 @@ handle_list(FlState *st, PyTypeObject *type)
     return type == st->TimerHandle_type ? &st->free_timer_handles : NULL;
 }
 
-static FlHandle *
+static inline FlHandle *
 handle_alloc(FlLoop *loop, PyTypeObject *type, PyObject *callback,
              PyObject *const *args, Py_ssize_t nargs, PyObject *context)
 {

@@ -64,7 +64,7 @@ call_check_debug(FlLoop *loop, const char *method, PyObject *callback, bool any_
 }
 
 /* The callback is args[skip]. */
-static int
+static inline int
 call_prepare(FlLoop *loop, const char *method, Py_ssize_t skip, PyObject *const *args,
              Py_ssize_t nargs, PyObject *kw, PyObject **context, bool any_thread)
 {

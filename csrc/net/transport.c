@@ -26,6 +26,7 @@ transport_of(FlChannel *ch)
 void
 FlTransport_GiveBack(FlTransport *tr)
 {
+    Py_CLEAR(tr->landing);
     if (tr->lent.obj != NULL)
         PyBuffer_Release(&tr->lent);
 }
@@ -263,21 +264,59 @@ FlTransport_Received(FlTransport *tr, PyObject *bytes)
     return 0;
 }
 
+/* Where much came at once, the next bytes go straight into the object that the protocol
+ * will be given: a copy saved is more than what is left over of it. */
+#define LARGE_LEAST ((size_t)16 * 1024)
+#define LARGE_STEP ((size_t)4 * 1024)
+
+static void
+expect_like(FlTransport *tr, size_t got)
+{
+    size_t room = (got / LARGE_STEP + 2) * LARGE_STEP;
+
+    if (got < LARGE_LEAST)
+        tr->expected = 0;
+    else if (got == tr->expected) /* there was more, it seems */
+        tr->expected = got * 2 < FL_LOOP_BUFFER ? got * 2 : FL_LOOP_BUFFER;
+    else
+        tr->expected = room < FL_LOOP_BUFFER ? room : FL_LOOP_BUFFER;
+}
+
+/* Hands bytes (stolen; NULL: an exception is set) to the protocol; 0 or -1. */
+static int
+give_bytes(FlTransport *tr, PyObject *bytes)
+{
+    int err = bytes == NULL ? -1 : FlTransport_Received(tr, bytes);
+
+    Py_XDECREF(bytes);
+    return err;
+}
+
 static Py_ssize_t
 transport_data(FlChannel *ch, const char *p, size_t n)
 {
     FlTransport *tr = ch->self;
-    PyObject *bytes;
     int err;
 
-    if (tr->tls != NULL)
-        return FlTransport_TlsData(tr, p, n) < 0 ? -1 : (Py_ssize_t)n;
-    bytes = PyBytes_FromStringAndSize(p, (Py_ssize_t)n);
-    if (bytes == NULL)
-        return -1;
-    err = FlTransport_Received(tr, bytes);
-    Py_DECREF(bytes);
+    if (tr->tls != NULL) {
+        err = FlTransport_TlsData(tr, p, n);
+    } else {
+        expect_like(tr, n);
+        err = give_bytes(tr, PyBytes_FromStringAndSize(p, (Py_ssize_t)n));
+    }
     return err < 0 ? -1 : (Py_ssize_t)n;
+}
+
+/* The object that bytes landed in, cut to what came. */
+static int
+transport_landed(FlTransport *tr, size_t n)
+{
+    PyObject *bytes = tr->landing;
+
+    tr->landing = NULL;
+    expect_like(tr, n);
+    (void)_PyBytes_Resize(&bytes, (Py_ssize_t)n);
+    return give_bytes(tr, bytes);
 }
 
 char *
@@ -319,7 +358,16 @@ transport_buffer(FlChannel *ch, size_t *n)
 {
     FlTransport *tr = ch->self;
 
-    return tr->get_buffer == NULL || tr->tls != NULL ? NULL : FlTransport_Lend(tr, n);
+    if (tr->tls != NULL)
+        return NULL;
+    if (tr->get_buffer != NULL)
+        return FlTransport_Lend(tr, n);
+    FlTransport_GiveBack(tr);
+    if (tr->expected == 0)
+        return NULL;
+    tr->landing = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)tr->expected);
+    *n = tr->expected;
+    return tr->landing == NULL ? NULL : PyBytes_AS_STRING(tr->landing);
 }
 
 int
@@ -330,14 +378,8 @@ FlTransport_Filled(FlTransport *tr, size_t n)
     if (tr->get_buffer ==
         NULL) { /* get_buffer() itself put a plain protocol in place */
         PyObject *bytes = PyBytes_FromStringAndSize(tr->lent.buf, (Py_ssize_t)n);
-        int err;
-
         FlTransport_GiveBack(tr);
-        if (bytes == NULL)
-            return -1;
-        err = FlTransport_Received(tr, bytes);
-        Py_DECREF(bytes);
-        return err;
+        return give_bytes(tr, bytes);
     }
     FlTransport_GiveBack(tr);
     args[1] = PyLong_FromSize_t(n);
@@ -355,7 +397,9 @@ FlTransport_Filled(FlTransport *tr, size_t n)
 static int
 transport_filled(FlChannel *ch, size_t n)
 {
-    return FlTransport_Filled(ch->self, n);
+    FlTransport *tr = ch->self;
+
+    return tr->landing != NULL ? transport_landed(tr, n) : FlTransport_Filled(tr, n);
 }
 
 int

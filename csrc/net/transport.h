@@ -54,6 +54,8 @@ struct FlTransport {
     FlTransport **at;     /* where the list points to this one; NULL: not in it */
     FlTransportSent sent; /* a file, or everything */
     Py_buffer lent;       /* of get_buffer(); .obj NULL when there is none */
+    PyObject *landing;    /* owned: bytes being received into, or NULL */
+    size_t expected;      /* room for the next bytes; 0: the shared buffer */
     fl_address peer, own; /* .len 0: not known yet */
     uint8_t kind;         /* enum FlTransportKind */
     bool fifo;            /* FL_TRANSPORT_WRITE: nothing can be read from it */
