@@ -251,11 +251,13 @@ class HTTPServer(TCPServer, Configurable, httputil.HTTPServerConnectionDelegate)
     def _refuse(self, fd: int, address: Any) -> None:
         """There are too many: a few are told 503, the others closed."""
         connection = socket.socket(fileno=fd)
-        tls = self.ssl_options is not None  # a handshake costs more than it tells
-        if self.retry_after is None or tls or len(self._refused) >= _REFUSED_MOST:
+        if self.retry_after is None or len(self._refused) >= _REFUSED_MOST:
             connection.close()
             return
-        stream = iostream.IOStream(connection)
+        connection.setblocking(False)
+        stream = self._make_stream(connection)
+        if stream is None:
+            return
         server_conn = HTTP1ServerConnection(stream, self.conn_params, address)
         self._refused.add(server_conn)
         server_conn.refuse(503, self.retry_after, self)

@@ -163,6 +163,7 @@ _core.set_hooks(
     SSLError=ssl.SSLError,
     SSLWantReadError=ssl.SSLWantReadError,
     SSLWantWriteError=ssl.SSLWantWriteError,
+    SSLZeroReturnError=ssl.SSLZeroReturnError,
     tls_wrap=_tls_wrap,
     start_tls=_start_tls,
     io_loop_of=_io_loop_of,

@@ -197,15 +197,18 @@ class TCPServer:
         self, connection: socket_module.socket, address: Any
     ) -> None:
         """A connection as a Python socket: TLS, or handed in from outside."""
-        stream: IOStream
+        stream = self._make_stream(connection)
+        if stream is not None:
+            self._serve(stream, address)
+
+    def _make_stream(self, connection: socket_module.socket) -> IOStream | None:
+        """The stream of a connection; None where the peer has left already."""
         if self.ssl_options is None:
-            stream = IOStream(
+            return IOStream(
                 connection,
                 max_buffer_size=self.max_buffer_size,
                 read_chunk_size=self.read_chunk_size,
             )
-            self._serve(stream, address)
-            return
         try:
             wrapped = ssl_wrap_socket(
                 connection,
@@ -221,15 +224,14 @@ class TCPServer:
                 errno.EINVAL,
                 errno.ENOTCONN,
             ):
-                return  # the peer has left between connect and here
+                return None  # the peer has left between connect and here
             raise
-        stream = SSLIOStream(
+        return SSLIOStream(
             wrapped,
             ssl_options=self.ssl_options,
             max_buffer_size=self.max_buffer_size,
             read_chunk_size=self.read_chunk_size,
         )
-        self._serve(stream, address)
 
     def _serve(self, stream: IOStream, address: Any) -> None:
         try:

@@ -133,6 +133,8 @@ typedef struct {
     int (*error)(FlChannel *ch);
     /* Closes the descriptor; logs what fails. */
     void (*close)(FlChannel *ch);
+    /* Optional: what the peer has to be told before the sending side ends (TLS). */
+    void (*farewell)(FlChannel *ch);
     /* Bytes may sit above the kernel: receive until -EAGAIN (TLS). */
     bool buffers;
     /* recv and send run Python. */

@@ -180,6 +180,15 @@ send_chunks(FlChannel *ch, size_t *offered)
     return sent;
 }
 
+/* Ends the sending side, all having been sent. 0 or -errno. escapes where io does */
+static int
+end_sending(FlChannel *ch)
+{
+    if (ch->io->farewell != NULL)
+        ch->io->farewell(ch);
+    return ch->watch.fd < 0 ? -ENOTCONN : fl_socket_shutdown_write(ch->watch.fd);
+}
+
 int
 fl_channel_send_queue(FlChannel *ch, bool tell)
 {
@@ -229,7 +238,7 @@ fl_channel_send_queue(FlChannel *ch, bool tell)
             FlChannel_Close(ch, NULL);
         } else if (ch->shutting) {
             ch->shutting = false;
-            (void)fl_socket_shutdown_write(ch->watch.fd);
+            (void)end_sending(ch);
         }
     }
     if (!tell || ch->closed)
@@ -418,7 +427,7 @@ FlChannel_Shutdown(FlChannel *ch)
         ch->shutting = true;
         return 0;
     }
-    err = ch->watch.fd < 0 ? -ENOTCONN : fl_socket_shutdown_write(ch->watch.fd);
+    err = end_sending(ch);
     if (err == 0)
         return 0;
     errno = -err;

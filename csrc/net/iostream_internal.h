@@ -81,6 +81,8 @@ typedef struct {
     bool handshaking;           /* until do_handshake has returned */
     bool connected;             /* the TCP connection is there */
     bool busy;                  /* inside the SSLSocket */
+    bool notified;              /* close_notify was sent */
+    bool over;                  /* both sides' was: nothing passes any more */
 } FlSSLIOStream;
 
 /* What the 4.x forms add to a call, and the one optional argument of the 6.x form. */

@@ -30,7 +30,7 @@ tls_of(FlChannel *ch)
 }
 
 /* What an exception of ssl means while reading or writing: -EAGAIN (the channel is told
- * what it waits for) or FL_IO_RAISED. */
+ * what it waits for), 0 for the peer's end, or FL_IO_RAISED. */
 static ssize_t
 tls_raised(FlChannel *ch, bool reading)
 {
@@ -42,6 +42,9 @@ tls_raised(FlChannel *ch, bool reading)
     } else if (PyErr_ExceptionMatches(st->hook_SSLWantWriteError)) {
         if (reading)
             ch->read_wants_out = true;
+    } else if (reading && PyErr_ExceptionMatches(st->hook_SSLZeroReturnError)) {
+        PyErr_Clear();
+        return 0; /* its close_notify, after ours */
     } else {
         return FL_IO_RAISED;
     }
@@ -127,6 +130,8 @@ tls_recv(FlChannel *ch, char *buf, size_t n)
     PyObject *count, *result, *method;
     ssize_t got;
 
+    if (tls->over)
+        return 0;
     if (tls->busy)
         return -EAGAIN;
     if (tls->handshaking) {
@@ -221,22 +226,39 @@ tls_error(FlChannel *ch)
     return fl_socket_error(ch->watch.fd);
 }
 
+/* Sends close_notify. That the peer has not answered yet, or is gone, is said by an
+ * exception that concerns nobody here. */
+static void
+tls_farewell(FlChannel *ch)
+{
+    FlSSLIOStream *tls = tls_of(ch);
+    PyObject *sock = tls->base.socket, *pending, *done;
+
+    if (tls->tls_write == NULL || tls->handshaking || tls->busy || tls->notified ||
+        sock == NULL)
+        return;
+    pending = PyErr_GetRaisedException();
+    Py_INCREF(sock);
+    tls->busy = tls->notified = true;
+    done = PyObject_CallMethodNoArgs(sock, tls->base.st->str_unwrap);
+    tls->busy = false;
+    if (done == NULL)
+        PyErr_Clear();
+    else
+        tls->over = true; /* the peer's was there already; the SSLSocket is plain now */
+    Py_XDECREF(done);
+    Py_DECREF(sock);
+    if (pending != NULL)
+        PyErr_SetRaisedException(pending);
+}
+
 static void
 tls_close(FlChannel *ch)
 {
     FlSSLIOStream *tls = tls_of(ch);
-    bool polite = tls->tls_write != NULL && !tls->handshaking && ch->error == NULL &&
-                  !tls->base.dying && !ch->eof && !tls->busy;
-    PyObject *done;
 
-    if (polite && tls->base.socket != NULL) {
-        /* Sends close_notify. That the peer has not answered yet, or is gone, is said by
-         * an exception that concerns nobody here. */
-        done = PyObject_CallMethodNoArgs(tls->base.socket, tls->base.st->str_unwrap);
-        if (done == NULL)
-            PyErr_Clear();
-        Py_XDECREF(done);
-    }
+    if (ch->error == NULL && !tls->base.dying && !ch->eof)
+        tls_farewell(ch);
     Py_CLEAR(tls->tls_read);
     Py_CLEAR(tls->tls_write);
     fl_stream_io_socket.close(ch);
@@ -248,6 +270,7 @@ const FlChannelIO fl_stream_io_tls = {
     .fileno = tls_fileno,
     .error = tls_error,
     .close = tls_close,
+    .farewell = tls_farewell,
     .buffers = true,
     .escapes = true,
 };

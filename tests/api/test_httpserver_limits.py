@@ -11,9 +11,11 @@ import gzip
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -460,6 +462,38 @@ def test_more_connections_than_allowed_are_told_when_to_come_again() -> None:
                 answer = await talk(port, HEAD + b"Connection: close\r\n\r\n")
                 if status(answer) == 200:
                     break
+
+    run(main)
+
+
+def test_the_answer_to_one_connection_too_many_is_sent_over_tls_too() -> None:
+    home = Path(pyfastloop.__file__).parent
+    serving_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving_tls.load_cert_chain(home / "testing_cert.pem", home / "testing_key.pem")
+    trusting = ssl.create_default_context(cafile=str(home / "testing_cert.pem"))
+    trusting.check_hostname = False
+
+    async def main() -> None:
+        async with serving(
+            application(), max_connections=1, retry_after=7, ssl_options=serving_tls
+        ) as port:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=trusting
+            )
+            writer.write(HEAD + b"\r\n")
+            await reader.readuntil(b"ok")
+            # One that never begins its handshake holds nobody up.
+            silent = await asyncio.open_connection("127.0.0.1", port)
+            again, other = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=trusting
+            )
+            other.write(HEAD + b"\r\n")
+            answer = await again.read()
+            assert status(answer) == 503
+            assert b"\r\nRetry-After: 7\r\n" in answer
+            other.close()
+            silent[1].close()
+            writer.close()
 
     run(main)
 
