@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -163,7 +164,7 @@ def multi(t: Tools, n: int) -> Any:
     return run()
 
 
-@row("engine", "gen.engine with gen.Task and a callback", ["pyfastloop"])
+@row("engine", "gen.engine with gen.Task and a callback; Tornado 6: by hand")
 def engine(t: Tools, n: int) -> Any:
     loop = t.IOLoop.current()
     done = t.Future()
@@ -171,14 +172,106 @@ def engine(t: Tools, n: int) -> Any:
     def later(callback: Any) -> None:
         loop.add_callback(callback, None)
 
-    @t.gen.engine
+    def by_hand(func: Any) -> Any:
+        """What is left of gen.Task in Tornado 6: neither it nor gen.engine is there."""
+        future = t.Future()
+        func(callback=future.set_result)
+        return future
+
+    ours = t.package == "pyfastloop"
+    task = t.gen.Task if ours else by_hand
+
+    @(t.gen.engine if ours else t.gen.coroutine)
     def run() -> Any:
         for _ in range(n):
-            yield t.gen.Task(later)
+            yield task(later)
         done.set_result(None)
 
     run()
     return done
+
+
+@row("engine-keys", "gen.engine with gen.Callback and gen.Wait", ["pyfastloop"])
+def engine_keys(t: Tools, n: int) -> Any:
+    loop = t.IOLoop.current()
+    done = t.Future()
+
+    @t.gen.engine
+    def run() -> Any:
+        for _ in range(n):
+            loop.add_callback((yield t.gen.Callback("key")), None)
+            yield t.gen.Wait("key")
+        done.set_result(None)
+
+    run()
+    return done
+
+
+@row("add-future", "a pending Future with add_future, then its result")
+def add_future(t: Tools, n: int) -> Any:
+    loop = t.IOLoop.current()
+    done = t.Future()
+    left = n
+
+    def again(_: Any = None) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            done.set_result(None)
+            return
+        future = t.Future()
+        loop.add_future(future, again)
+        future.set_result(None)
+
+    again()
+    return done
+
+
+@row("add-callback", "a callback that adds the next one")
+def add_callback(t: Tools, n: int) -> Any:
+    loop = t.IOLoop.current()
+    done = t.Future()
+    left = n
+
+    def again() -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            done.set_result(None)
+        else:
+            loop.add_callback(again)
+
+    again()
+    return done
+
+
+@row("threadsafe", "add_callback from another thread, both threads' CPU time")
+def threadsafe(t: Tools, n: int) -> Any:
+    loop = t.IOLoop.current()
+    done = t.Future()
+    left = n
+
+    def heard() -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            done.set_result(None)
+
+    def say() -> None:
+        for _ in range(n):
+            loop.add_callback(heard)
+
+    threading.Thread(target=say).start()
+    return done
+
+
+@row("await-native", "async def awaits a Tornado Future that the next callback sets")
+async def await_native(t: Tools, n: int) -> None:
+    loop = t.IOLoop.current()
+    for _ in range(n):
+        f = t.Future()
+        loop.add_callback(f.set_result, None)
+        await f
 
 
 async def both(t: Tools, one: Any, other: Any) -> None:

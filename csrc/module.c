@@ -3,6 +3,7 @@
  * Layer: above all. Threads: with the interpreter.
  */
 #include "core/gen_multi.h"
+#include "core/stack.h"
 #include "core/task.h"
 
 extern PyModuleDef fl_core_module;
@@ -46,6 +47,16 @@ static PyMethodDef module_methods[] = {
      METH_VARARGS | METH_KEYWORDS, "Take classes and rules that Python defines."},
     {"multi", FlGen_MultiFunction, METH_VARARGS,
      "The future of all futures of a list."},
+    {"wrap", FlStack_WrapFunction, METH_O, "stack_context.wrap."},
+    {"gen_task", (PyCFunction)(void (*)(void))FlStack_TaskFunction,
+     METH_FASTCALL | METH_KEYWORDS,
+     "gen_task($module, func, /, *args, **kwargs)\n--\n\n"
+     "Call ``func(*args, callback=..., **kwargs)``; a future of what the callback "
+     "got.\n"
+     "\n"
+     "Several arguments come as `Arguments`. An exception in what `func` started, "
+     "where\n"
+     "stack contexts carry it, goes into the future."},
     {"parked_tasks", FlTask_ParkedFunction, METH_NOARGS,
      "The Tasks that wait, or wait to start, in all loops."},
     {"start_task", FlTask_StartFunction, METH_O,

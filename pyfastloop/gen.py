@@ -457,27 +457,11 @@ class WaitAll(YieldPoint):
         return [self.runner.pop_result(key) for key in self.keys]
 
 
-def Task(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
-    """Call ``func(*args, callback=..., **kwargs)``; a future of what the callback got.
-
-    Several arguments come as `Arguments`. An exception in what `func` started, where
-    stack contexts carry it, goes into the future.
-    """
-    future: Future[Any] = Future()
-
-    def failed(typ: Any, value: BaseException, tb: Any) -> bool:
-        if future.done():
-            return False
-        future_set_exc_info(future, (typ, value, tb))
-        return True
-
-    def finish(result: Any) -> None:
-        if not future.done():
-            future.set_result(result)
-
-    with stack_context.ExceptionStackContext(failed):
-        func(*args, callback=_argument_adapter(finish), **kwargs)
-    return future
+#: ``Task(func, *args, **kwargs)`` calls ``func(*args, callback=..., **kwargs)`` and
+#: gives a future of what the callback got; several arguments come as `Arguments`. An
+#: exception in what `func` started, where stack contexts carry it, goes into the
+#: future.
+Task = _core.gen_task
 
 
 class YieldFuture(YieldPoint):
@@ -742,4 +726,5 @@ _core.set_hooks(
     convert=_convert_for_core,
     call_back=_call_back,
     await_any=_await_any,
+    Arguments=Arguments,
 )

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -146,6 +145,22 @@ class ExceptionStackContext(_Base):
             self._pop()
 
 
+class _FailsFuture(ExceptionStackContext):
+    """The exceptions of callbacks go into a future that is not done."""
+
+    active = True
+
+    def __init__(self, future: Any) -> None:
+        self.future = future
+
+    def exit(self, typ: Any, value: Any, tb: Any) -> bool | None:
+        """Fail the future."""
+        if value is None or self.future.done():
+            return None
+        self.future.set_exception(value)
+        return True
+
+
 class NullContext:
     """Leave all contexts: what is started inside belongs to nobody out there.
 
@@ -236,19 +251,7 @@ def wrap(fn: Any) -> Any:
     None stays None, what is wrapped already stays as it is, and so does everything
     while no context is open.
     """
-    if fn is None or hasattr(fn, "_pyfastloop_wrapped"):
-        return fn
-    contexts = _contexts.get()
-    if not contexts:
-        return fn
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        return _run_in(contexts, fn, args, kwargs)
-
-    with contextlib.suppress(AttributeError, TypeError):
-        functools.update_wrapper(wrapped, fn)
-    wrapped._pyfastloop_wrapped = True  # type: ignore[attr-defined]
-    return wrapped
+    return _core.wrap(fn)
 
 
 def run_with_stack_context(context: StackContext, func: Callable[[], Any]) -> Any:
@@ -263,6 +266,8 @@ def run_with_stack_context(context: StackContext, func: Callable[[], Any]) -> An
 _core.set_hooks(
     stack_contexts=_contexts,
     settle=_settle,
-    wrap=wrap,
+    run_in=_run_in,
+    ExceptionStackContext=ExceptionStackContext,
+    FailsFuture=_FailsFuture,
     inconsistent=StackContextInconsistentError,
 )

@@ -16,19 +16,6 @@ FlStack_Get(FlState *st)
 }
 
 PyObject *
-FlStack_Wrap(FlState *st, PyObject *callable)
-{
-    PyObject *contexts = FlStack_Get(st), *wrapped;
-
-    if (contexts != NULL && PyTuple_GET_SIZE(contexts) > 0)
-        wrapped = PyObject_CallOneArg(st->hook_wrap, callable);
-    else
-        wrapped = Py_NewRef(callable);
-    Py_XDECREF(contexts);
-    return wrapped;
-}
-
-PyObject *
 FlStack_WrapIn(FlState *st, PyObject *callable, PyObject *context)
 {
     PyObject *wrapped;
@@ -43,22 +30,6 @@ FlStack_WrapIn(FlState *st, PyObject *callable, PyObject *context)
     return wrapped;
 }
 
-/* 1 when wrap() made callable. */
-static int
-stack_wrapped(FlState *st, PyObject *callable)
-{
-    PyObject *mark;
-    int found;
-
-    if (callable == NULL)
-        return 0;
-    found = PyObject_GetOptionalAttr(callable, st->str__pyfastloop_wrapped, &mark);
-    if (found < 0)
-        PyErr_Clear(); /* the exception that is to be told matters more */
-    Py_XDECREF(mark);
-    return found > 0;
-}
-
 int
 FlStack_Settle(FlState *st, PyObject *callable, PyObject *contexts)
 {
@@ -69,7 +40,7 @@ FlStack_Settle(FlState *st, PyObject *callable, PyObject *contexts)
     error = PyErr_GetRaisedException();
     contexts = contexts != NULL ? Py_NewRef(contexts) : FlStack_Get(st);
     if (contexts != NULL && PyTuple_GET_SIZE(contexts) > 0 &&
-        !stack_wrapped(st, callable))
+        !FlStack_IsWrapped(st, callable))
         left = PyObject_CallFunctionObjArgs(st->hook_settle, contexts, error, NULL);
     else
         left = Py_NewRef(error);

@@ -11,11 +11,19 @@
 #include "core/state.h"
 
 /* callable inside the contexts that are open, itself where none is; new reference. */
-PyObject *FlStack_Wrap(FlState *st, PyObject *callable); /* escapes where one is open */
+PyObject *FlStack_Wrap(FlState *st, PyObject *callable);
 
 /* The same for the contexts that are open in context. New reference. */
 PyObject *FlStack_WrapIn(FlState *st, PyObject *callable,
                          PyObject *context); /* escapes where one is open */
+
+/* Whether FlStack_Wrap made callable (which may be NULL). */
+bool FlStack_IsWrapped(FlState *st, PyObject *callable);
+
+/* _core.wrap(callable), and gen.Task(function, *args, **kwargs). */
+PyObject *FlStack_WrapFunction(PyObject *module, PyObject *callable);
+PyObject *FlStack_TaskFunction(PyObject *module, PyObject *const *args,
+                               Py_ssize_t nargs, PyObject *kw); /* escapes */
 
 /* The contexts that are open, to compare by identity: new reference. NULL without an
  * exception where the module was never imported. */

@@ -35,6 +35,7 @@
     X(Multi)             \
     X(CoroutineFunction) \
     X(IOLoopBase)        \
+    X(StackCall)         \
     X(Permit)            \
     X(PermitWait)        \
     X(Permits)           \
@@ -92,7 +93,6 @@
 /* X(name): field str_name, the interned string "name". One list per layer. */
 /* clang-format off */
 #define FL_CORE_NAMES(X)                                                               \
-    X(_pyfastloop_wrapped)                                                             \
     X(_asyncio_future_blocking)                                                        \
     X(_check_slow)                                                                     \
     X(_create_by_factory)                                                              \
@@ -296,7 +296,10 @@
     X(stack_contexts)  /* stack_context: the ContextVar of what is open */             \
     X(settle)          /* stack_context: (contexts, error) -> None, or what is left */ \
     X(inconsistent)    /* stack_context.StackContextInconsistentError */               \
-    X(wrap)            /* stack_context.wrap */                                        \
+    X(run_in)          /* stack_context: (contexts, function, args, kwargs) */         \
+    X(ExceptionStackContext)                                                           \
+    X(FailsFuture)     /* stack_context: a context whose exceptions fail a future */   \
+    X(Arguments)       /* gen.Arguments */                                             \
     X(format_callback) /* aio: text of a callback and its arguments */                 \
     X(StreamBufferFullError) /* iostream: the classes of what can go wrong */          \
     X(UnsatisfiableReadError)                                                          \

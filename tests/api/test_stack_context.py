@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import socket
 
 import pytest
 
-from pyfastloop import gen
+from pyfastloop import gen, stack_context
 from pyfastloop.concurrent import Future
 from pyfastloop.ioloop import IOLoop
 from pyfastloop.stack_context import (
@@ -340,3 +341,108 @@ def test_inside_a_foreign_loop(caplog):
     asyncio.run(main())
     assert seen == [ZeroDivisionError] * 2
     assert caplog.records == []
+
+
+def test_what_is_wrapped_looks_like_its_function_and_binds_like_one():
+    def function(self, *args, **kwargs):
+        """What it says."""
+        return self, args, kwargs
+
+    function.mark = "mine"
+    with stack_context.ExceptionStackContext(lambda *exc: False):
+        wrapped = stack_context.wrap(function)
+        assert stack_context.wrap(wrapped) is wrapped
+        assert stack_context.wrap(None) is None
+    assert wrapped is not function and wrapped.__wrapped__ is function
+    assert (wrapped.__name__, wrapped.mark) == ("function", "mine")
+    assert repr(wrapped) == repr(function)
+    with pytest.raises(AttributeError):
+        wrapped.nothing  # noqa: B018
+    Holder = type("Holder", (), {"method": wrapped})
+    holder = Holder()
+    assert holder.method(1, b=2) == (holder, (1,), {"b": 2})
+    assert stack_context.wrap(function) is function
+
+
+def test_what_is_wrapped_sees_its_contexts_whoever_calls_it(loop):
+    """From another context, from itself, and with a StackContext among them."""
+    seen, handled = [], []
+
+    class Entered:
+        def __enter__(self):
+            seen.append("in")
+
+        def __exit__(self, *exc):
+            seen.append("out")
+
+    def handle(typ, value, tb):
+        handled.append(str(value))
+        return True
+
+    def fail(depth):
+        if depth:
+            return stack_context.wrap(fail)(depth - 1)
+        raise ValueError("deep")
+
+    with stack_context.ExceptionStackContext(handle):
+        plain = stack_context.wrap(fail)
+        with stack_context.StackContext(Entered):
+            seen.clear()
+            entering = stack_context.wrap(fail)
+        assert seen == ["out"]
+    for call in (plain, entering):
+        seen.clear()
+        handled.clear()
+        assert contextvars.Context().run(call, 2) is None
+        assert handled == ["deep"]
+        # The inner calls made wrappers of their own, which entered it again.
+        assert seen == ([] if call is plain else ["in"] * 3 + ["out"] * 3)
+
+
+def test_a_handler_that_was_deactivated_or_that_fails(loop):
+    def refuse(typ, value, tb):
+        raise KeyError("handler")
+
+    def fail():
+        raise ValueError("callback")
+
+    with stack_context.ExceptionStackContext(refuse) as deactivate:
+        wrapped = stack_context.wrap(fail)
+    with pytest.raises(KeyError) as raised:
+        wrapped()
+    assert isinstance(raised.value.__context__, ValueError)
+    deactivate()
+    with pytest.raises(ValueError, match="callback"):
+        wrapped()
+
+
+def test_gen_task_gives_what_the_callback_got(loop):
+    def call(*args, callback, **kwargs):
+        callback(*args, **kwargs)
+
+    def call_and_fail(callback):
+        callback(1)
+        raise ValueError("after")
+
+    def fail(callback):
+        raise ValueError("before")
+
+    for args, kwargs, expected in (
+        ((), {}, None),
+        ((1,), {}, 1),
+        ((1, 2), {}, gen.Arguments((1, 2), {})),
+        ((), {"a": 1}, gen.Arguments((), {"a": 1})),
+        (tuple(range(20)), {}, gen.Arguments(tuple(range(20)), {})),
+    ):
+        assert gen.Task(call, *args, **kwargs).result() == expected
+    with pytest.raises(ValueError, match="after"):
+        gen.Task(call_and_fail)
+    with pytest.raises(ValueError, match="before"):
+        gen.Task(fail).result()
+    with pytest.raises(TypeError):
+        gen.Task()
+    callbacks = []
+    twice = gen.Task(lambda callback: callbacks.append(callback))
+    callbacks[0](1)
+    callbacks[0](2)
+    assert twice.result() == 1
