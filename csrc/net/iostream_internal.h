@@ -186,6 +186,7 @@ void fl_stream_wrote(FlIOStream *s);
 
 /* io for streams of Python methods, and for IOStream's own socket. */
 extern const FlChannelIO fl_stream_io_python;
+extern const FlChannelIO fl_stream_io_python_tls;
 extern const FlChannelIO fl_stream_io_socket;
 extern const FlChannelIO fl_stream_io_tls;
 

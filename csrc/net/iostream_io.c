@@ -153,6 +153,17 @@ const FlChannelIO fl_stream_io_python = {
     .escapes = true,
 };
 
+/* Of a TLS stream: what was decrypted and not read leaves the descriptor quiet. */
+const FlChannelIO fl_stream_io_python_tls = {
+    .recv = python_recv,
+    .send = python_send,
+    .fileno = python_fileno,
+    .error = python_error,
+    .close = python_close,
+    .buffers = true,
+    .escapes = true,
+};
+
 /* ---- C on its own ---- */
 
 static ssize_t
@@ -215,7 +226,7 @@ own_fd(FlIOStream *s)
 {
     if (fl_stream_check(s) < 0)
         return -1;
-    if (s->channel.watch.fd < 0 && s->channel.io != &fl_stream_io_python)
+    if (s->channel.watch.fd < 0 && s->channel.io->recv != python_recv)
         return fl_stream_raise_closed(s);
     if (s->channel.watch.fd >= 0)
         return s->channel.watch.fd;

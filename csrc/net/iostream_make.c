@@ -199,8 +199,11 @@ fl_stream_init_socket(FlIOStream *s, PyObject *args, PyObject *kwargs,
     fd = take_socket(sock);
     if (fd < 0)
         goto done;
-    err = overrides ? fl_stream_setup(s, NULL, &fl_stream_io_python, -1)
-                    : fl_stream_setup(s, NULL, io, fd);
+    err = overrides
+              ? fl_stream_setup(
+                    s, NULL,
+                    io->buffers ? &fl_stream_io_python_tls : &fl_stream_io_python, -1)
+              : fl_stream_setup(s, NULL, io, fd);
     if (err == 0)
         Py_XSETREF(s->socket, Py_NewRef(sock));
 done:

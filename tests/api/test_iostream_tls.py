@@ -357,6 +357,24 @@ async def test_subclass_of_ssl_stream_that_overrides_reading_is_asked() -> None:
 
 
 @on_loop
+async def test_subclass_finds_what_sits_in_tls_while_the_socket_is_quiet() -> None:
+    class Watched(SSLIOStream):
+        def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+            return super().read_from_fd(buf)
+
+    left, right = tcp_sockets()
+    a = Watched(
+        client_context().wrap_socket(
+            left, server_hostname="localhost", do_handshake_on_connect=False
+        ),
+        read_chunk_size=1000,
+    )
+    b = await IOStream(right).start_tls(True, server_context())
+    b.write(b"0123456789" * 1600)
+    assert await a.read_bytes(16_000) == b"0123456789" * 1600
+
+
+@on_loop
 async def test_closed_connection_ends_cleanly_by_close_notify() -> None:
     a, b = await tls_pair()
     a.write(b"bye")
