@@ -782,7 +782,15 @@ transport_get_loop(PyObject *obj, void *Py_UNUSED(closure))
     return Py_NewRef(tr->ch.loop == NULL ? Py_None : (PyObject *)tr->ch.loop);
 }
 
+/* Programs (aiohttp) ask whether start_tls() may be called on it. */
+static PyObject *
+transport_can_start_tls(PyObject *obj, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((FlTransport *)obj)->kind == FL_TRANSPORT_SOCKET);
+}
+
 static PyGetSetDef transport_getset[] = {
+    {"_start_tls_compatible", transport_can_start_tls, NULL, NULL, NULL},
     {"_loop", transport_get_loop, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

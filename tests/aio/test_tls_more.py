@@ -542,6 +542,47 @@ def test_start_tls_behind_what_was_written(loop, serving, trusting):
     run(loop, main())
 
 
+def test_start_tls_takes_what_a_reader_holds_already(loop, serving, trusting):
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        pytest.skip("asyncio does so in its latest releases only")
+
+    async def main():
+        here, there = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=here)
+        raw = Raw(there, trusting)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            raw.tls.do_handshake()
+        await raw.send()  # a ClientHello, to a stream that is plain as yet
+        await until(lambda: reader._buffer)
+        protocol = writer.transport.get_protocol()
+        begun = asyncio.create_task(
+            loop.start_tls(writer.transport, protocol, serving, server_side=True)
+        )
+        await raw.call(raw.tls.do_handshake)
+        transport = await begun
+        assert transport is writer.transport
+        raw.tls.write(b"hello")
+        await raw.send()
+        assert await reader.readexactly(5) == b"hello"
+        writer.close()
+        raw.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    run(loop, main())
+
+
+def test_transports_say_that_start_tls_works(loop, serving, trusting):
+    async def main():
+        client, server, listener = await tls_pair(loop, serving, trusting)
+        assert client.transport._start_tls_compatible
+        client.transport.close()
+        await server.lost
+        listener.close()
+
+    run(loop, main())
+
+
 def test_start_tls_that_fails_tells_the_protocol(loop, trusting):
     async def main():
         here, there = socket.socketpair()
