@@ -60,6 +60,7 @@ set_web(PyObject *module, PyObject *args, PyObject *kwargs)
     FL_HANDLER_HOOKS(X)
 #undef X
     Py_XSETREF(st->web_originals, originals);
+    FlHooks_KnowNames(st);
     Py_XSETREF(st->web_handler, Py_NewRef(handler));
     Py_XSETREF(st->web_application, Py_NewRef(application));
     Py_XSETREF(st->web_router, Py_NewRef(router));
@@ -332,6 +333,11 @@ init_handler(FlRequestHandler *self, PyObject *kwargs)
     }
     if (FlRequestHandler_Original(self, FL_HOOK_initialize) && kwargs == NULL)
         return 0;
+    if (kwargs == NULL) {
+        done = PyObject_CallMethodNoArgs((PyObject *)self, self->st->str_initialize);
+        Py_XDECREF(done);
+        return done == NULL ? -1 : 0;
+    }
     method = PyObject_GetAttr((PyObject *)self, self->st->str_initialize);
     done = method == NULL ? NULL : PyObject_Call(method, self->st->empty_tuple, kwargs);
     Py_XDECREF(method);

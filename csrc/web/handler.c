@@ -8,7 +8,7 @@
 #include "web/run.h"
 
 bool
-FlRequestHandler_Original(FlRequestHandler *self, int hook)
+FlRequestHandler_AskOriginal(FlRequestHandler *self, int hook)
 {
     FlHooks *hooks = self->hooks;
     int set;
@@ -22,6 +22,8 @@ FlRequestHandler_Original(FlRequestHandler *self, int hook)
     if ((hooks->replaced >> hook & 1) != 0)
         return false;
     if (self->dict == NULL || PyDict_GET_SIZE(self->dict) == 0)
+        return true;
+    if (FlHooks_LookClean(self->st, self->dict, &self->clean))
         return true;
     set = PyDict_Contains(self->dict, PyTuple_GET_ITEM(hooks->names, hook));
     if (set < 0)
@@ -308,11 +310,11 @@ static PyMethodDef handler_methods[] = {
     {"get_status", FlHandler_get_status, METH_NOARGS,
      PyDoc_STR("The status of the response.")},
     {"set_header", (PyCFunction)(void (*)(void))FlHandler_set_header,
-     METH_VARARGS | METH_KEYWORDS,
+     METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("Sets a header, replacing what it had. ValueError for what would break\n"
                "out of it.")},
     {"add_header", (PyCFunction)(void (*)(void))FlHandler_add_header,
-     METH_VARARGS | METH_KEYWORDS,
+     METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("Adds a header beside others of its name.")},
     {"clear_header", FlHandler_clear_header, METH_O,
      PyDoc_STR("Undoes set_header and add_header; nothing where unset.")},

@@ -48,11 +48,24 @@ typedef struct {
     bool plain_etag; /* with `plain`: etag is set */
     uint8_t plain;   /* enum FlPlain: `headers` is not made yet, and is this */
     char etag[FL_ETAG_SIZE];
+    FlCleanDict clean; /* of `dict` */
 } FlRequestHandler;
+
+bool FlRequestHandler_AskOriginal(FlRequestHandler *self, int hook);
 
 /* Whether C may run its own form of a hook now: original on the class and not set on the
  * instance. */
-bool FlRequestHandler_Original(FlRequestHandler *self, int hook);
+static inline bool
+FlRequestHandler_Original(FlRequestHandler *self, int hook)
+{
+    FlHooks *hooks = self->hooks;
+
+    if (hooks != NULL && Py_IS_TYPE(self, hooks->type) && FlHooks_Unchanged(hooks) &&
+        (self->dict == NULL || PyDict_GET_SIZE(self->dict) == 0 ||
+         FlHooks_StillClean(self->dict, &self->clean)))
+        return (hooks->replaced >> hook & 1) == 0;
+    return FlRequestHandler_AskOriginal(self, hook);
+}
 
 /* `_headers`, made where it is not yet; borrowed, or NULL with AttributeError or
  * MemoryError. */

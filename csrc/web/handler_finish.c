@@ -341,6 +341,15 @@ let_go(FlRequestHandler *self)
         Py_CLEAR(conn->handler);
 }
 
+/* The handler's `ui` points back at it: none from now on. 0 or -1. escapes */
+static int
+break_cycles(FlRequestHandler *self)
+{
+    if (!ORIGINAL(self, _break_cycles) || !ORIGINAL(self, ui))
+        return FlHandler_Call(self, self->st->str__break_cycles);
+    return PyDict_SetItem(self->dict, self->st->str__ui, Py_None);
+}
+
 /* *future: what finish() gives; NULL where it was sent directly. */
 static int
 finish_request(FlRequestHandler *self, PyObject *chunk, PyObject **future)
@@ -398,8 +407,7 @@ finish_request(FlRequestHandler *self, PyObject *chunk, PyObject **future)
     self->finished = true;
     if (!ORIGINAL(self, on_finish) && FlHandler_Call(self, st->str_on_finish) < 0)
         return -1;
-    if (self->dict != NULL && PyDict_GET_SIZE(self->dict) > 0 &&
-        FlHandler_Call(self, st->str__break_cycles) < 0)
+    if (self->dict != NULL && PyDict_GET_SIZE(self->dict) > 0 && break_cycles(self) < 0)
         return -1;
     let_go(self);
     return 0;

@@ -4,6 +4,8 @@
  */
 #include "web/handler_parts.h"
 
+#include "core/args.h"
+
 #define REASON_OK "OK"
 
 /* A str that stays the same; borrowed. */
@@ -165,21 +167,15 @@ FlHandler_Converted(FlRequestHandler *self, PyObject *value)
     return convert_value(self->st, value);
 }
 
-static PyObject *
-put_header(PyObject *op, PyObject *args, PyObject *kwargs, bool add)
+/* 0 or -1. escapes */
+static int
+put_header(FlRequestHandler *self, PyObject *name, PyObject *value, bool add)
 {
-    static char *names[] = {"name", "value", NULL};
-    FlRequestHandler *self = FlHandler_Cast(op);
-    PyObject *name, *value, *text, *headers, *done = NULL;
+    PyObject *text = FlHandler_Converted(self, value), *headers, *done = NULL;
     int err = -1;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs,
-                                     add ? "OO:add_header" : "OO:set_header", names,
-                                     &name, &value))
-        return NULL;
-    text = FlHandler_Converted(self, value);
     if (text == NULL)
-        return NULL;
+        return -1;
     if (FlHandler_HasMap(self)) {
         err = add ? FlHTTPHeaders_Add(FlHandler_Map(self), name, text)
                   : FlHTTPHeaders_Set(FlHandler_Map(self), name, text);
@@ -194,21 +190,53 @@ put_header(PyObject *op, PyObject *args, PyObject *kwargs, bool add)
         Py_DECREF(headers);
     }
     Py_DECREF(text);
-    if (err < 0)
+    return err;
+}
+
+static const char *const header_names[] = {"name", "value"};
+#define HEADER_NAMES Py_ARRAY_LENGTH(header_names)
+
+/* 1 with both by position, 0 where names have to be looked at, -1 with TypeError. */
+static int
+both_given(const char *method, Py_ssize_t nargs, PyObject *kw)
+{
+    Py_ssize_t all = nargs + (kw == NULL ? 0 : PyTuple_GET_SIZE(kw));
+
+    if (nargs == HEADER_NAMES && all == nargs)
+        return 1;
+    if (all <= (Py_ssize_t)HEADER_NAMES && nargs < (Py_ssize_t)HEADER_NAMES)
+        return 0;
+    PyErr_Format(PyExc_TypeError, "%s() takes a name and a value (%zd given)", method,
+                 all);
+    return -1;
+}
+
+PyObject *
+FlHandler_set_header(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kw)
+{
+    int both = both_given("set_header", nargs, kw);
+
+    if (both == 0)
+        return FlArgs_Retry("set_header", op, args, nargs, kw, FlHandler_set_header,
+                            header_names, HEADER_NAMES);
+    if (both < 0 || put_header(FlHandler_Cast(op), args[0], args[1], false) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
 PyObject *
-FlHandler_set_header(PyObject *op, PyObject *args, PyObject *kwargs)
+FlHandler_add_header(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kw)
 {
-    return put_header(op, args, kwargs, false);
-}
+    int both = both_given("add_header", nargs, kw);
 
-PyObject *
-FlHandler_add_header(PyObject *op, PyObject *args, PyObject *kwargs)
-{
-    return put_header(op, args, kwargs, true);
+    if (both == 0)
+        return FlArgs_Retry("add_header", op, args, nargs, kw, FlHandler_add_header,
+                            header_names, HEADER_NAMES);
+    if (both < 0 || put_header(FlHandler_Cast(op), args[0], args[1], true) < 0)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 PyObject *

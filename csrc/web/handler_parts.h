@@ -94,8 +94,10 @@ int FlHandler_LogFinished(FlRequestHandler *self);
 PyObject *FlHandler_clear(PyObject *op, PyObject *unused);
 PyObject *FlHandler_set_status(PyObject *op, PyObject *args, PyObject *kwargs);
 PyObject *FlHandler_get_status(PyObject *op, PyObject *unused);
-PyObject *FlHandler_set_header(PyObject *op, PyObject *args, PyObject *kwargs);
-PyObject *FlHandler_add_header(PyObject *op, PyObject *args, PyObject *kwargs);
+PyObject *FlHandler_set_header(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                               PyObject *kw);
+PyObject *FlHandler_add_header(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                               PyObject *kw);
 PyObject *FlHandler_clear_header(PyObject *op, PyObject *name);
 PyObject *FlHandler_convert(PyObject *op, PyObject *value);
 PyObject *FlHandler_write(PyObject *op, PyObject *chunk);

@@ -9,6 +9,99 @@
 uint64_t fl_hook_epoch = 1;
 uint64_t fl_dict_epoch = 1;
 
+uint64_t fl_instance_epoch = 1;
+
+/* ---- names, told by their address ---- */
+
+/* Which of 64 classes an address is in; the names of the hooks are interned. */
+static uint64_t
+name_bit(PyObject *name)
+{
+    return UINT64_C(1) << ((uintptr_t)name >> 5 & 63);
+}
+
+void
+FlHooks_KnowNames(FlState *st)
+{
+    st->web_name_bits = 0;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(st->web_names); i++)
+        st->web_name_bits |= name_bit(PyTuple_GET_ITEM(st->web_names, i));
+}
+
+/* Whether a key can be one of the names: an interned str is another one than they are,
+ * or the very object. */
+static bool
+may_be_name(FlState *st, PyObject *key)
+{
+    if (!PyUnicode_CheckExact(key) || !PyUnicode_CHECK_INTERNED(key))
+        return true;
+    if ((st->web_name_bits & name_bit(key)) == 0)
+        return false;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(st->web_names); i++) {
+        if (PyTuple_GET_ITEM(st->web_names, i) == key)
+            return true;
+    }
+    return false;
+}
+
+#if FL_TYPE_WATCHERS
+/* A key was added, or the dict is gone and its address free for another. */
+static int
+instance_changed(PyDict_WatchEvent event, PyObject *dict, PyObject *key,
+                 PyObject *value)
+{
+    (void)dict;
+    (void)key;
+    (void)value;
+    if (event != PyDict_EVENT_MODIFIED && event != PyDict_EVENT_DELETED)
+        fl_instance_epoch++;
+    return 0;
+}
+
+static bool
+watch_instance(FlState *st, PyObject *dict)
+{
+    if (st->instance_watcher == 0) {
+        int id = PyDict_AddWatcher(instance_changed);
+
+        if (id < 0)
+            PyErr_Clear();
+        st->instance_watcher = id < 0 ? -1 : id + 1;
+    }
+    if (st->instance_watcher < 0)
+        return false;
+    if (PyDict_Watch(st->instance_watcher - 1, dict) == 0)
+        return true;
+    PyErr_Clear();
+    return false;
+}
+#endif
+
+#define FEW_KEYS 16 /* of an instance; with more of them each name is looked up */
+
+bool
+FlHooks_LookClean(FlState *st, PyObject *dict, FlCleanDict *clean)
+{
+    Py_ssize_t at = 0;
+    PyObject *key, *value;
+
+    if (PyDict_GET_SIZE(dict) > FEW_KEYS)
+        return false;
+    while (PyDict_Next(dict, &at, &key, &value)) {
+        if (may_be_name(st, key))
+            return false;
+    }
+#if FL_TYPE_WATCHERS
+    if (!watch_instance(st, dict))
+        return true;
+    clean->dict = dict;
+    clean->stamp = fl_instance_epoch;
+#else
+    clean->stamp = FlCompat_DictVersion(dict);
+#endif
+    return true;
+}
+
 #if FL_TYPE_WATCHERS
 static int
 type_changed(PyTypeObject *type)

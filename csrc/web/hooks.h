@@ -10,7 +10,8 @@
  *                   tag, which each verification assigns. Where CPython refuses a tag
  *                   or a watcher, the class is verified at every request.
  *   3.11            tp_version_tag of the class is compared at every use.
- *   instances       their own dict, asked when it is not empty.
+ *   instances       their own dict, when it is not empty: its keys are looked at once,
+ *                   then a watcher, or its version on 3.11, tells when one may be new.
  *
  * Invariant: after any call into Python the bits are asked again before the next hook
  * is skipped.
@@ -45,7 +46,8 @@
                                     X(set_header) X(_convert_header_value)             \
                                         X(clear_header) X(_log) X(_request_summary)    \
                                             X(get_status) X(on_finish)                 \
-                                                X(_break_cycles) X(settings) X(write)  \
+                                                X(_break_cycles) X(ui) X(settings)     \
+                                                    X(write)                           \
                                                     X(_get_argument) X(_get_arguments) \
                                                         X(_remove_control_chars_regex)
 /* clang-format on */
@@ -98,20 +100,53 @@ extern uint64_t fl_hook_epoch;
 
 int FlHooks_VerifyAll(FlHooks *hooks); /* escapes */
 
+/* Whether `replaced` is known to be true. */
+static inline bool
+FlHooks_Unchanged(const FlHooks *hooks)
+{
+#if FL_TYPE_WATCHERS
+    return hooks->epoch == fl_hook_epoch;
+#else
+    return hooks->epoch != 0 && FlCompat_VersionTag(hooks->type) == hooks->tag;
+#endif
+}
+
 /* Makes `replaced` true for now; 0 or -1. Cheap while nothing has changed. escapes
  * (descriptors of metaclasses), only when something has. */
 static inline int
 FlHooks_Verify(FlHooks *hooks)
 {
-#if FL_TYPE_WATCHERS
-    if (hooks->epoch == fl_hook_epoch)
-        return 0;
-#else
-    if (hooks->epoch != 0 && FlCompat_VersionTag(hooks->type) == hooks->tag)
-        return 0;
-#endif
-    return FlHooks_VerifyAll(hooks);
+    return FlHooks_Unchanged(hooks) ? 0 : FlHooks_VerifyAll(hooks);
 }
+
+/* ---- the dict of an instance, which may hide a hook ---- */
+
+/* When a dict was last found to have none of the names in its keys. Zeroed: never. */
+typedef struct {
+    uint64_t stamp;
+#if FL_TYPE_WATCHERS
+    PyObject *dict; /* borrowed: only compared */
+#endif
+} FlCleanDict;
+
+/* Moved when a watched instance's dict got another key, or was freed. */
+extern uint64_t fl_instance_epoch;
+
+/* Looks at the keys; true and *clean set where none of them can be a hook's name. */
+bool FlHooks_LookClean(FlState *st, PyObject *dict, FlCleanDict *clean);
+
+/* Whether the dict was clean when last looked at, and none of the names came since. */
+static inline bool
+FlHooks_StillClean(PyObject *dict, const FlCleanDict *clean)
+{
+#if FL_TYPE_WATCHERS
+    return clean->dict == dict && clean->stamp == fl_instance_epoch;
+#else
+    return clean->stamp == FlCompat_DictVersion(dict);
+#endif
+}
+
+/* ---- dicts of which facts are known (facts.h) ---- */
 
 /* Lets changes of an instance's dict move FlHooks_DictEpoch; false where CPython cannot
  * tell them (3.11, or no watcher left): then look every time. */
@@ -123,6 +158,9 @@ FlHooks_DictEpoch(void)
 {
     return fl_dict_epoch;
 }
+
+/* Takes note of st->web_names. */
+void FlHooks_KnowNames(FlState *st);
 
 int FlHooks_AddType(PyObject *module, FlState *st);
 
