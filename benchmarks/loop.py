@@ -2,7 +2,8 @@
 
 asyncio, uvloop, rloop and pyfastloop run asyncio's face, pyfastloop with asyncio's Task
 (the default) and with its own; tornado and pyfastloop-ioloop run Tornado's IOLoop.
-Echoes have both ends in one loop: an operation is a message there and back.
+Echoes have both ends in one loop: an operation is a message there and back; floor is
+the same three system calls a message in C, below which no such loop can be.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ CONTESTANTS = {
     "rloop": "rloop",
     "pyfastloop-ioloop": "pyfastloop",
     "tornado": "tornado",
+    "floor": "benchmarks",
 }
 
 

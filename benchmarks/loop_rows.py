@@ -14,10 +14,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import loop_more
 from benchmarks.micro import Outcome, Row, modules
 
 ASYNCIO = ["pyfastloop", "pyfastloop-own", "asyncio", "uvloop", "rloop"]
-IOLOOP = ["pyfastloop-ioloop", "tornado"]
+IOLOOP = loop_more.IOLOOP
 BOTH = ASYNCIO + IOLOOP
 ROWS: dict[str, tuple[str, Row, list[str]]] = {}
 
@@ -226,6 +227,17 @@ async def spawn(n: int) -> None:
         await loop.create_task(nothing())
 
 
+def watching(loop: Any) -> tuple[Callable[..., Any], Callable[[], None], Any]:
+    """add_reader, run and remove_reader, by the names of either face."""
+    if not hasattr(loop, "add_handler"):
+        return loop.add_reader, loop.run_forever, loop.remove_reader
+
+    def add(fd: int, callback: Callable[..., None], *args: Any) -> None:
+        loop.add_handler(fd, lambda fd, events: callback(*args), loop.READ)
+
+    return add, loop.start, loop.remove_handler
+
+
 def woken(loop: Any, n: int, idle: int) -> tuple[int, float]:
     """A byte goes through socket pairs, one after the other; others only wait."""
     left = n
@@ -244,31 +256,33 @@ def woken(loop: Any, n: int, idle: int) -> tuple[int, float]:
     def never() -> None:
         raise AssertionError("nobody wrote to this one")
 
+    add, run, remove = watching(loop)
     for number, (reader, writer) in enumerate(pairs):
         reader.setblocking(False)
         writer.setblocking(False)
-        loop.add_reader(reader.fileno(), ready, number)
+        add(reader.fileno(), ready, number)
     for pair in waiting:
         for one in pair:
             one.setblocking(False)
-            loop.add_reader(one.fileno(), never)
+            add(one.fileno(), never)
     pairs[0][1].send(b"x")
     before = time.process_time()
-    loop.run_forever()
+    run()
     used = time.process_time() - before
+    for one in [p[0] for p in pairs] + [s for pair in waiting for s in pair]:
+        remove(one.fileno())
     for pair in pairs + waiting:
         for one in pair:
-            loop.remove_reader(one.fileno())
             one.close()
     return n, used
 
 
-@row("fd", "add_reader: a descriptor wakes a callback", ASYNCIO)
+@row("fd", "add_reader: a descriptor wakes a callback", BOTH)
 def fd(loop: Any, n: int) -> Outcome:
     return woken(loop, n, 0)
 
 
-@row("fd-idle", "the same beside 10,000 idle descriptors", ASYNCIO)
+@row("fd-idle", "the same beside 10,000 idle descriptors", BOTH)
 def fd_idle(loop: Any, n: int) -> Outcome:
     return woken(loop, n, 10_000)
 
@@ -452,3 +466,30 @@ async def processes(n: int) -> None:
             "true", stdout=asyncio.subprocess.PIPE
         )
         await process.communicate()
+
+
+def add_others() -> None:
+    """Rows that Tornado does by its own means, and those that have a floor in C."""
+    for name in loop_more.TORNADO:
+        what, run, contestants = ROWS[name]
+
+        def by_ioloop(c: str, n: int, name: str = name, run: Row = run) -> Outcome:
+            if c not in IOLOOP:
+                return run(c, n)
+            loop = new_loop(c)
+            try:
+                return loop_more.run(name, c, loop, n)
+            finally:
+                loop.close()
+
+        ROWS[name] = (what, by_ioloop, contestants + IOLOOP)
+    for name in loop_more.ECHOES:
+        what, run, contestants = ROWS[name]
+
+        def or_floor(c: str, n: int, name: str = name, run: Row = run) -> Outcome:
+            return loop_more.floor(name, n) if c == "floor" else run(c, n)
+
+        ROWS[name] = (what, or_floor, [*contestants, "floor"])
+
+
+add_others()

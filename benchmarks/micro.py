@@ -43,8 +43,11 @@ Row = Callable[[str, int], Outcome]
 
 
 def measure(row: Row, contestant: str, seconds: float) -> float:
-    """CPU nanoseconds for one operation: the last and longest of runs that double."""
-    n = 50
+    """CPU nanoseconds for one operation: the last and longest of runs that double.
+
+    The first run imports and warms up; it never counts.
+    """
+    n = first = 50
     while True:
         gc.collect()
         before = time.process_time()
@@ -57,7 +60,7 @@ def measure(row: Row, contestant: str, seconds: float) -> float:
             operations, used = outcome
         elif outcome is not None:
             operations = outcome
-        if used >= seconds:
+        if used >= seconds and n > first:
             return used / operations * 1e9
         n = max(n * 2, int(n * seconds / used * 1.1)) if used > 0.01 else n * 4
 
@@ -103,10 +106,18 @@ def run_rows(
     parser.add_argument("--contestants", default=",".join(contestants), help="names")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3, help="of each run, CPU")
+    parser.add_argument(
+        "--python",
+        action="append",
+        help="another interpreter that has the package and the contestants; may be "
+        "given several times, they run one after the other",
+    )
     parser.add_argument("--json", type=Path, help="write every round into this file")
     for name, (default, what) in (settings or {}).items():
         parser.add_argument(f"--{name}", type=int, default=default, help=what)
     options = parser.parse_args(arguments)
+    if options.python:
+        return elsewhere(options.python, module.removesuffix("_rows"), arguments)
     for name in settings or {}:
         variable = f"PYFASTLOOP_BENCHMARK_{name.upper()}"
         os.environ[variable] = str(getattr(options, name))
@@ -137,6 +148,21 @@ def run_rows(
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1) + "\n")
     return 0
+
+
+def elsewhere(pythons: list[str], command: str, arguments: list[str]) -> int:
+    """The same command under each of the interpreters."""
+    rest = [a for a in arguments if not a.startswith("--python=")]
+    while "--python" in rest:
+        at = rest.index("--python")
+        del rest[at : at + 2]
+    worst = 0
+    for python in pythons:
+        done = subprocess.run(
+            [python, "-m", "benchmarks", command, *rest], cwd=machine.ROOT, check=False
+        )
+        worst = max(worst, abs(done.returncode))
+    return worst
 
 
 def one_row(
