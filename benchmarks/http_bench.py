@@ -45,7 +45,8 @@ def load(pids: list[int], port: int, row: Row, seconds: int, on: set[int]) -> Ro
     wrk = ["wrk", "-t1", f"-c{row.connections}", f"-d{seconds}s", "-s", str(LUA)]
     for name, value in row.headers.items():
         wrk += ["-H", f"{name}: {value}"]
-    wrk += [f"http://127.0.0.1:{port}{row.path}", "--"]
+    scheme = "https" if row.tls else "http"
+    wrk += [f"{scheme}://127.0.0.1:{port}{row.path}", "--"]
     wrk += [str(row.depth), row.method, str(row.body)]
     before = machine.cpu_seconds(pids)
     done = subprocess.run(

@@ -43,6 +43,8 @@ class Row:
     depth: int = 1  # requests sent at once by each connection
     connections: int = 64
     json: bool = False  # the answer is compared as JSON
+    tls: bool = False
+    processes: int = 1  # on one port
 
     def right(self, body: bytes) -> bool:
         if not self.json:
@@ -87,6 +89,10 @@ ROWS = {
         ),
         Row("one", "plaintext over one connection", connections=1),
         Row("thousand", "plaintext over 1,024 connections", connections=1024),
+        Row("https", "plaintext over TLS, keep-alive", tls=True),
+        Row("two", "plaintext by two processes on one port", processes=2),
     ]
 }
+# Of a body that is streamed, up or down.
+STREAM_PIECE = 256 * 1024
 DEFAULT = ["plaintext", "pipelined", "json", "args", "suspend"]

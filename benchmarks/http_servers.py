@@ -13,9 +13,13 @@ from pathlib import Path
 from benchmarks.http_rows import Row
 from benchmarks.machine import ROOT
 
+# What comes with pyfastloop.testing: for localhost only.
+CERTIFICATE = str(ROOT / "pyfastloop" / "testing_cert.pem")
+KEY = str(ROOT / "pyfastloop" / "testing_key.pem")
+
 NGINX = """
 daemon off;
-worker_processes 1;
+worker_processes {processes};
 pid {dir}/nginx.pid;
 error_log {dir}/nginx-error.log;
 events {{ worker_connections 4096; }}
@@ -33,7 +37,7 @@ http {{
     types {{ }}
     default_type "text/html; charset=UTF-8";
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096 {tls};
         location = / {{ return 200 "Hello, world"; }}
         location /static/ {{ alias {dir}/; }}
     }}
@@ -63,7 +67,10 @@ def program(name: str) -> Callable[[], str | None]:
 def _module(name: str, *more: str) -> Callable[[int, Path, Row], list[str]]:
     def command(port: int, work: Path, row: Row) -> list[str]:
         module = f"benchmarks.servers.{name}"
-        return [sys.executable, "-m", module, str(port), str(work), *more]
+        given = [*more, str(row.processes)] if more and name == "tornado_api" else more
+        if row.tls:
+            given = [*given, CERTIFICATE, KEY]
+        return [sys.executable, "-m", module, str(port), str(work), *given]
 
     return command
 
@@ -87,7 +94,9 @@ def _floor(port: int, work: Path, row: Row) -> list[str]:
 
 def _nginx(port: int, work: Path, row: Row) -> list[str]:
     config = work / "nginx.conf"
-    config.write_text(NGINX.format(dir=work, port=port))
+    tls = f"ssl; ssl_certificate {CERTIFICATE}; ssl_certificate_key {KEY}"
+    settings = {"tls": tls if row.tls else "", "processes": row.processes}
+    config.write_text(NGINX.format(dir=work, port=port, **settings))
     return ["nginx", "-p", str(work), "-c", str(config), "-e", str(work / "nginx.log")]
 
 
@@ -97,6 +106,8 @@ def _uvicorn(port: int, work: Path, row: Row) -> list[str]:
         *("--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop"),
         *("--http", "httptools", "--no-access-log", "--log-level", "error"),
         *("--lifespan", "off", "--ws", "none"),
+        *("--workers", str(row.processes)) * (row.processes > 1),
+        *("--ssl-certfile", CERTIFICATE, "--ssl-keyfile", KEY) * row.tls,
     ]
 
 
@@ -104,13 +115,19 @@ def _granian(interface: str) -> Callable[[int, Path, Row], list[str]]:
     def command(port: int, work: Path, row: Row) -> list[str]:
         return [
             *(sys.executable, "-m", "granian", "--interface", interface),
-            *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+            *("--workers", str(row.processes)),
+            *("--ssl-certificate", CERTIFICATE, "--ssl-keyfile", KEY) * row.tls,
             *("--runtime-threads", "1", "--no-ws", "--http", "1"),
             *("--log-level", "error", f"benchmarks.servers.{interface}_app:app"),
         ]
 
     return command
 
+
+# Who takes part in rows over TLS and in those of several processes.
+ABLE = {"nginx", "pyfastloop", "tornado", "uvicorn"}
+ABLE |= {"granian-asgi", "granian-rsgi", "granian-wsgi"}
 
 SERVERS = {
     server.name: server

@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import machine, report
+from benchmarks.http_flows import FLOWS
 from benchmarks.http_rows import ROWS
 from benchmarks.http_servers import Server, compiled
 from benchmarks.http_start import capture_from, in_turn, raw_request, started
@@ -116,5 +117,6 @@ def latency(servers: list[Server], rounds: int, work: Path) -> Any:
 
 SPECIAL: dict[str, tuple[str, Callable[[list[Server], int, Path], Any]]] = {
     "idle": ("resident bytes of an idle keep-alive connection", idle),
+    **FLOWS,
     "latency": ("p99 at half of the peak rate, by an open-loop generator", latency),
 }

@@ -6,7 +6,7 @@ import sys
 import uvloop
 from aiohttp import web
 
-from benchmarks.http_rows import HELLO, JSON, MIB
+from benchmarks.http_rows import HELLO, JSON, MIB, STREAM_PIECE
 
 port, directory = int(sys.argv[1]), sys.argv[2]
 
@@ -44,7 +44,27 @@ async def mebibyte(request):
     return web.Response(body=MIB)
 
 
-app = web.Application()
+PIECE = b"x" * STREAM_PIECE
+
+
+async def down(request):
+    size = int(request.query["size"])
+    answer = web.StreamResponse()
+    answer.content_length = size
+    await answer.prepare(request)
+    for _ in range(size // STREAM_PIECE):
+        await answer.write(PIECE)
+    return answer
+
+
+async def up(request):
+    received = 0
+    async for chunk in request.content.iter_any():
+        received += len(chunk)
+    return web.Response(text=str(received))
+
+
+app = web.Application(client_max_size=1 << 40)
 app.add_routes(
     [
         web.get("/", hello),
@@ -54,6 +74,8 @@ app.add_routes(
         web.get("/suspend", suspend),
         web.post("/echo", echo),
         web.get("/body1m", mebibyte),
+        web.get("/down", down),
+        web.post("/up", up),
         web.static("/static", directory),
     ]
 )

@@ -5,9 +5,20 @@ import json
 from http.cookies import SimpleCookie
 from urllib.parse import parse_qs
 
-from benchmarks.http_rows import HELLO, JSON, MIB
+from benchmarks.http_rows import HELLO, JSON, MIB, STREAM_PIECE
 
 HTML = b"text/html; charset=UTF-8"
+
+
+PIECE = b"x" * STREAM_PIECE
+
+
+async def stream(send, size):
+    headers = [(b"content-length", b"%d" % size)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for left in range(size // STREAM_PIECE - 1, -1, -1):
+        more = {"more_body": left > 0}
+        await send({"type": "http.response.body", "body": PIECE, **more})
 
 
 async def app(scope, receive, send):
@@ -35,6 +46,16 @@ async def app(scope, receive, send):
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
+    elif path == "/up":
+        received, more = 0, True
+        while more:
+            message = await receive()
+            received += len(message.get("body", b""))
+            more = message.get("more_body", False)
+        body = str(received).encode()
+    elif path == "/down":
+        await stream(send, int(parse_qs(scope["query_string"].decode())["size"][0]))
+        return
     elif path == "/body1m":
         body = MIB
     else:

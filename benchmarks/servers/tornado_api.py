@@ -1,13 +1,19 @@
-"""pyfastloop and Tornado: one program, run as ``tornado_api PORT DIR PACKAGE``."""
+"""pyfastloop and Tornado: one program.
+
+Run as ``tornado_api PORT DIR PACKAGE [PROCESSES [CERTIFICATE KEY]]``.
+"""
 
 import asyncio
 import importlib
 import sys
 from typing import Any
 
-from benchmarks.http_rows import JSON, MIB
+from benchmarks.http_rows import JSON, MIB, STREAM_PIECE
 
 port, directory, package = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+processes = int(sys.argv[4]) if len(sys.argv) > 4 else 1
+certificate = sys.argv[5:]
+httpserver: Any = importlib.import_module(f"{package}.httpserver")
 ioloop: Any = importlib.import_module(f"{package}.ioloop")
 web: Any = importlib.import_module(f"{package}.web")
 
@@ -93,6 +99,33 @@ class Mebibyte(web.RequestHandler):
         return None
 
 
+PIECE = b"x" * STREAM_PIECE
+
+
+class Down(web.RequestHandler):
+    async def get(self):
+        size = int(self.get_argument("size"))
+        self.set_header("Content-Length", str(size))
+        for _ in range(size // STREAM_PIECE):
+            self.write(PIECE)
+            await self.flush()
+
+
+@web.stream_request_body
+class Up(web.RequestHandler):
+    def initialize(self):
+        self.received = 0
+
+    def prepare(self):
+        self.request.connection.set_max_body_size(1 << 40)
+
+    def data_received(self, chunk):
+        self.received += len(chunk)
+
+    def post(self):
+        self.write(str(self.received))
+
+
 wrap_as_tracing_tools_do()
 application = web.Application(
     [
@@ -105,8 +138,13 @@ application = web.Application(
         (r"/suspend", Suspend),
         (r"/echo", Echo),
         (r"/body1m", Mebibyte),
+        (r"/down", Down),
+        (r"/up", Up),
         (r"/static/(.*)", web.StaticFileHandler, {"path": directory}),
     ]
 )
-application.listen(port, "127.0.0.1")
+options = dict(zip(("certfile", "keyfile"), certificate, strict=False))
+server = httpserver.HTTPServer(application, ssl_options=options or None)
+server.bind(port, "127.0.0.1")
+server.start(processes)
 ioloop.IOLoop.current().start()

@@ -129,3 +129,17 @@ def test_the_limit_of_connections_holds(site):
     s = site([("/", Peer)], server_options={"max_connections": 1, "retry_after": 3})
     assert s.ask().code == 200
     assert s.ask().code == 200
+
+
+def test_high_bytes_of_a_target_are_latin_1_and_arguments_utf_8(site):
+    """RFC 3986 knows no such bytes; they are taken as Tornado takes them."""
+
+    class Says(web.RequestHandler):
+        def get(self, name):
+            self.write(repr((name, self.request.path, self.get_argument("q"))))
+
+    s = site([("/(.*)", Says)])
+    head = b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    answer = s.raw(b"GET /caf\xc3\xa9?q=\xc3\xa9" + head).decode()
+    assert answer.endswith(repr(("caf\xc3\xa9", "/caf\xc3\xa9", "\xe9")))
+    assert s.raw(b"GET /?q=\xe9" + head).startswith(b"HTTP/1.1 400 ")
