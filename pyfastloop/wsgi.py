@@ -374,10 +374,6 @@ class WSGIAdapter:
 
     async def _serve(self, request: HTTPServerRequest) -> None:
         delegate: Any = self.application.find_handler(request)
-        try:
-            request._parse_body()
-        except httputil.HTTPInputError as error:
-            app_log.warning("Malformed body under WSGI: %s", error)
         delegate.execute()
         running = getattr(delegate, "running", None)
         if running is not None:

@@ -574,18 +574,28 @@ FlHTTPServerRequest_Field(FlHTTPServerRequest *self, uint8_t id, fl_span *out)
     return true;
 }
 
-int
-FlHTTPServerRequest_ParseBody(FlHTTPServerRequest *self)
+bool
+FlHTTPServerRequest_HasForm(FlHTTPServerRequest *self)
 {
-    PyObject *type = NULL, *headers, *arguments, *files, *parse, *done = NULL;
     fl_span span;
 
-    if (self->body == NULL ||
+    if (self->form_read || self->body == NULL ||
         (PyBytes_Check(self->body) && PyBytes_GET_SIZE(self->body) == 0))
+        return false;
+    return self->headers != NULL ||
+           FlHTTPServerRequest_Field(self, FL_H_CONTENT_TYPE, &span);
+}
+
+/* Adds what a form body says to body_arguments, arguments and files, once for each
+ * body; 0, or -1 with HTTPInputError. escapes */
+static int
+parse_body(FlHTTPServerRequest *self)
+{
+    PyObject *type = NULL, *headers, *arguments, *files, *parse, *done = NULL;
+
+    if (!FlHTTPServerRequest_HasForm(self))
         return 0;
-    if (self->headers == NULL &&
-        !FlHTTPServerRequest_Field(self, FL_H_CONTENT_TYPE, &span))
-        return 0;
+    self->form_read = true;
     headers = FlHTTPServerRequest_Headers(self);
     arguments = request_get(self, &self->body_arguments, make_dict);
     files = request_get(self, &self->files, make_dict);
@@ -613,7 +623,7 @@ static PyObject *
 request_parse_body(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    if (FlHTTPServerRequest_ParseBody(request_cast(self)) < 0)
+    if (parse_body(request_cast(self)) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -792,6 +802,8 @@ field_set(PyObject *op, PyObject *value, void *closure)
     }
     if (field->make == NULL && value == Py_None)
         value = NULL;
+    if (slot == &request_cast(op)->body)
+        request_cast(op)->form_read = false;
     Py_XSETREF(*slot, Py_XNewRef(value));
     return 0;
 }

@@ -40,6 +40,7 @@ typedef struct {
     PyObject *start_time; /* owned, nullable: `_start_time` as a program set it */
     uint64_t started;     /* monotonic ns */
     uint64_t finished;    /* 0: not yet */
+    bool form_read;       /* this body was parsed: its fields are in the dicts */
 } FlHTTPServerRequest;
 
 /* New request of a parsed head; NULL with HTTPInputError for too many query fields.
@@ -60,9 +61,8 @@ PyObject *FlHTTPServerRequest_Path(FlHTTPServerRequest *self);
 PyObject *FlHTTPServerRequest_Arguments(FlHTTPServerRequest *self);
 PyObject *FlHTTPServerRequest_Cookies(FlHTTPServerRequest *self);
 
-/* Adds what a form body says to body_arguments, arguments and files; 0, or -1 with
- * HTTPInputError. escapes */
-int FlHTTPServerRequest_ParseBody(FlHTTPServerRequest *self);
+/* Whether there is a body that may be a form and was not looked at. */
+bool FlHTTPServerRequest_HasForm(FlHTTPServerRequest *self);
 
 int FlHTTPServerRequest_AddType(PyObject *module, FlState *st);
 

@@ -543,7 +543,7 @@ web_whole(FlHTTP1Connection *conn)
 {
     PyObject *request = conn->request, *application = conn->handler, *task;
     FlHTTPServerRequest *r = (FlHTTPServerRequest *)request;
-    int err;
+    int err = 0;
 
     conn->request = NULL;
     conn->handler = NULL;
@@ -557,8 +557,7 @@ web_whole(FlHTTP1Connection *conn)
         Py_XSETREF(r->body, conn->body);
         conn->body = NULL;
     }
-    err = FlHTTPServerRequest_ParseBody(r);
-    if (err == 0 && has_body(conn) && conn->match[0] != NULL && !still_ours(conn)) {
+    if (has_body(conn) && conn->match[0] != NULL && !still_ours(conn)) {
         PyObject *type = Py_NewRef((PyObject *)((FlHooks *)conn->match[0])->type);
         PyObject *keywords = Py_XNewRef(conn->match[1]);
         PyObject *groups = Py_XNewRef(conn->match[2]);
@@ -569,11 +568,8 @@ web_whole(FlHTTP1Connection *conn)
         Py_XDECREF(groups);
         goto done;
     }
-    task = err < 0 ? NULL : FlTask_NewBare(conn->st, conn->loop, NULL);
-    if (task == NULL)
-        err = -1;
-    else
-        err = run_handler(conn, application, request, task);
+    task = FlTask_NewBare(conn->st, conn->loop, NULL);
+    err = task == NULL ? -1 : run_handler(conn, application, request, task);
     if (task != NULL && err == 0 && !FlFuture_Done(task) &&
         ((FlTask *)task)->coro == NULL && ((FlTask *)task)->waiting == NULL)
         err = FlTask_Finish(task, Py_None);

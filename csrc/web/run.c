@@ -24,6 +24,23 @@ decoded(FlRequestHandler *self, PyObject *raw, PyObject *name)
     return raw == Py_None ? Py_NewRef(raw) : FlRequestHandler_Decode(self, raw, name);
 }
 
+/* The arguments of a form; one that cannot be read is the client's error, 400. escapes */
+static int
+parse_body(FlRequestHandler *self)
+{
+    PyObject *done, *error;
+
+    if (!FlHTTPServerRequest_HasForm((FlHTTPServerRequest *)self->request))
+        return 0;
+    done = PyObject_CallMethod(self->request, "_parse_body", NULL);
+    if (done == NULL && FlHTTP_IsInputError(self->st)) {
+        error = PyErr_GetRaisedException();
+        done = PyObject_CallMethod((PyObject *)self, "_refuse_body", "N", error);
+    }
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
 static int
 decode_path(FlRequestHandler *self, PyObject *groups)
 {
@@ -248,7 +265,8 @@ advance(FlRequestHandler *self, PyObject *groups, uint8_t *stage, PyObject **awa
 
     if (*stage == STAGE_START) {
         *stage = STAGE_PREPARED;
-        if (decode_path(self, groups) < 0 || check_forgery(self, method_of(self)) < 0)
+        if (parse_body(self) < 0 || decode_path(self, groups) < 0 ||
+            check_forgery(self, method_of(self)) < 0)
             return -1;
         if (!FlRequestHandler_Original(self, FL_HOOK_prepare)) {
             answer = call_step(self, self->st->str_prepare, awaited);

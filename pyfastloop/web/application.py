@@ -331,7 +331,6 @@ class _HandlerDelegate(httputil.HTTPMessageDelegate):
             return
         request.body = b"".join(self.chunks)
         self.chunks = []
-        request._parse_body()
         self.execute()
 
     def on_connection_close(self) -> None:

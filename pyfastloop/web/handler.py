@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from pyfastloop import httputil
 from pyfastloop.concurrent import Future, future_set_result_unless_cancelled
@@ -217,6 +217,11 @@ class RequestHandler(
         """What is checked before anything of the user's runs."""
         if self.request.method not in self.SUPPORTED_METHODS:
             raise HTTPError(405)
+        if not self._stream_request_body:
+            try:
+                self.request._parse_body()
+            except httputil.HTTPInputError as error:
+                self._refuse_body(error)
         decode = self.decode_argument
         self.path_args = [arg if arg is None else decode(arg) for arg in args]
         self.path_kwargs = {
@@ -225,6 +230,9 @@ class RequestHandler(
         }
         if self.request.method not in SAFE_METHODS:
             self._check_forgery()
+
+    def _refuse_body(self, error: httputil.HTTPInputError) -> NoReturn:
+        raise HTTPError(400, "Invalid body: %s", error) from error
 
     def _check_forgery(self) -> None:
         settings = self.settings

@@ -70,7 +70,11 @@ class ResponseMixin(CookiesMixin, HandlerState):
         ``callback`` is the form of Tornado 4: called with nothing when it is done.
         """
         chunk = b"".join(self._write_buffer)
-        if self._headers_written:
+        if self._finished and not chunk:
+            # All of it went with finish(): nothing to send is no error.
+            future: Future[None] = Future()
+            future.set_result(None)
+        elif self._headers_written:
             self._write_buffer = []
             future = self._send_chunk(chunk, include_footers)
         else:

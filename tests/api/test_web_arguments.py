@@ -117,3 +117,74 @@ def test_get_cookie_sees_what_the_jar_says():
 
 def test_without_cookies():
     assert handler().get_cookie("a") is None
+
+
+BAD_FORM = (
+    b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n"
+    b"Content-Type: multipart/form-data; boundary=b\r\n\r\nzz"
+)
+
+
+@pytest.mark.parametrize("path", ["c", "execute", "begin"])
+def test_a_form_that_cannot_be_read_is_the_handlers_400(site, caplog, path):
+    told = []
+
+    class Handler(web.RequestHandler):
+        def initialize(self):
+            told.append("initialize")
+            assert self.request.body in (b"zz", b"")
+
+        def prepare(self):
+            told.append("prepare")
+
+        def write_error(self, status_code, **kwargs):
+            told.append("write_error")
+            error = kwargs["exc_info"][1]
+            assert isinstance(error.__cause__, httputil.HTTPInputError)
+            self.write(f"sorry, {status_code}")
+
+        def on_finish(self):
+            told.append("on_finish")
+
+        def post(self):
+            told.append("post")
+
+    if path == "execute":
+        original = Handler._execute
+
+        async def _execute(self, *args, **kwargs):
+            await original(self, *args, **kwargs)
+
+        Handler._execute = _execute
+    elif path == "begin":
+        Handler._begin = lambda self, *args: web.RequestHandler._begin(self, *args)
+    s = site([("/", Handler)])
+    again = b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+    raw = s.raw(BAD_FORM + again)
+    assert raw.startswith(b"HTTP/1.1 400 ")
+    assert b"sorry, 400" in raw
+    assert b"HTTP/1.1 405 " in raw, "the connection goes on"
+    assert told[:3] == ["initialize", "write_error", "on_finish"]
+    lines = [r.getMessage() for r in caplog.records if r.name == "tornado.general"]
+    assert lines[0].startswith(
+        "400 POST / (127.0.0.1): Invalid body: Invalid multipart"
+    )
+
+
+def test_a_form_is_read_once_whoever_asks_first(site):
+    class Handler(web.RequestHandler):
+        def initialize(self):
+            self.before = dict(self.request.body_arguments)
+
+        def post(self):
+            self.request._parse_body()
+            self.write(f"{self.before} {self.get_body_arguments('a')}")
+            self.request.body = b"a=2"
+            self.request._parse_body()
+            self.write(f" {self.get_body_arguments('a')}")
+
+    raw = site([("/", Handler)]).raw(
+        b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\nConnection: close\r\n"
+        b"Content-Type: application/x-www-form-urlencoded\r\n\r\na=1"
+    )
+    assert raw.endswith(b"\r\n\r\n{} ['1'] ['1', '2']")

@@ -207,6 +207,21 @@ def test_after_finish(site, caplog, what, message):
     assert lines_of(caplog, "tornado.application") == []
 
 
+@pytest.mark.parametrize("awaited", [False, True])
+def test_flush_after_finish_has_nothing_to_do(site, caplog, awaited):
+    class Handler(web.RequestHandler):
+        async def get(self):
+            self.finish("done")
+            if awaited:
+                await asyncio.sleep(0)
+            await self.flush()
+            await self.flush(include_footers=True)
+
+    answer = site([("/", Handler)]).ask("/")
+    assert (answer.code, answer.body) == (200, b"done")
+    assert lines_of(caplog, "tornado.application") == []
+
+
 def test_redirect_after_the_head_was_sent(site, caplog):
     class Handler(web.RequestHandler):
         async def get(self):
