@@ -234,6 +234,14 @@ task_wait_foreign(FlTask *self, PyObject *future)
     return FlTask_WaitForeign(self, future);
 }
 
+/* Exactly asyncio's: what most drivers and libraries have their callers await. */
+static bool
+is_asyncios(FlState *st, PyObject *obj)
+{
+    return Py_IS_TYPE(obj, (PyTypeObject *)st->AsyncioFuture) ||
+           Py_IS_TYPE(obj, (PyTypeObject *)st->AsyncioTask);
+}
+
 int
 FlTask_Wait(FlTask *self, PyObject *yielded)
 {
@@ -248,7 +256,7 @@ FlTask_Wait(FlTask *self, PyObject *yielded)
     if (FlFuture_Check(st, yielded)) {
         err = task_wait_own(self, (FlFuture *)yielded);
     } else {
-        like = FlFuture_IsFutureLike(st, yielded);
+        like = is_asyncios(st, yielded) ? 1 : FlFuture_IsFutureLike(st, yielded);
         if (like == 0)
             PyErr_Format(PyExc_RuntimeError, "Task got bad yield: %R", yielded);
         err = like > 0 ? task_wait_foreign(self, yielded) : -1;

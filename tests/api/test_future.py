@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 
-from pyfastloop import _core, aio
+from pyfastloop import _core, aio, gen
 from pyfastloop.concurrent import Future, TracebackFuture
 from pyfastloop.ioloop import IOLoop
 
@@ -463,3 +463,19 @@ def test_a_long_chain_of_results_can_be_dropped(loop):
         outer.set_result(future)
         future = outer
     del future, outer
+
+
+def test_the_two_lists_of_callbacks(current):
+    """The example of docs/coroutines.md: a future's list, then the loop's."""
+    said = []
+
+    def main():
+        future = Future()
+        current.add_future(future, lambda f: said.append(f"future's {f.result()}"))
+        current.add_callback(said.append, "loop's")
+        future.set_result("value")
+        said.append("first")
+        return gen.sleep(0)
+
+    current.run_sync(main)
+    assert said == ["first", "loop's", "future's value"]

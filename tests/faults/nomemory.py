@@ -14,6 +14,7 @@ from __future__ import annotations
 import _testcapi
 import asyncio
 import contextlib
+import datetime
 import gc
 import logging
 import signal
@@ -23,7 +24,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pyfastloop import _core, aio, gen
+from pyfastloop import _core, aio, gen, locks, queues
 from pyfastloop.concurrent import Future
 from pyfastloop.ioloop import IOLoop
 from pyfastloop.iostream import IOStream, StreamClosedError
@@ -153,6 +154,38 @@ def generators(loop: IOLoop) -> Iterator[None]:
 
     yield
     turn(loop, main)
+
+
+@scenario
+def hand_overs(loop: IOLoop) -> Iterator[None]:
+    """Locks, events, conditions and queues between coroutines of both kinds."""
+
+    def use() -> Future:
+        lock, event, condition = locks.Lock(), locks.Event(), locks.Condition()
+        queue: Any = queues.Queue(1)
+
+        async def native() -> None:
+            async with lock:
+                await queue.put([1])
+                await queue.put([2])
+                event.set()
+            assert await condition.wait(datetime.timedelta(seconds=1)) in (True, False)
+
+        @gen.coroutine
+        def older() -> Any:
+            yield queue.get()
+            queue.task_done()
+            yield queue.get()
+            queue.task_done()
+            yield [event.wait(), queue.join()]
+            with (yield lock.acquire()):
+                yield gen.moment
+            condition.notify_all()
+
+        return gen.multi([native(), older()])
+
+    yield
+    turn(loop, use)
 
 
 @scenario
