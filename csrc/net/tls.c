@@ -187,22 +187,28 @@ FlTls_Feed(FlTls *tls, const char *p, size_t n)
     if (done == NULL)
         return -1;
     Py_DECREF(done);
-    (void)fl_tls_records_feed(&tls->records, p, n);
+    tls->whole += fl_tls_records_feed(&tls->records, p, n);
+    tls->held += n;
     return 0;
+}
+
+/* No whole record is left. */
+static void
+all_read(FlTls *tls)
+{
+    tls->whole = 0;
+    tls->held = tls->records.partial;
+    tls->inside = false;
 }
 
 Py_ssize_t
 FlTls_Available(FlState *st, FlTls *tls)
 {
-    Py_ssize_t n = pending_in(st, tls->incoming);
+    if (tls->records.odd) {
+        Py_ssize_t n = pending_in(st, tls->incoming);
 
-    if (n < 0)
-        return -1;
-    if (tls->records.odd)
-        return n == 0 ? 0 : n + INSIDE_ROOM;
-    /* The SSLObject takes the head of a record only when it is asked for it, and is not
-     * asked while the record is not whole; it may hold some of it from the handshake. */
-    n -= (Py_ssize_t)tls->records.partial;
+        return n <= 0 ? n : n + INSIDE_ROOM;
+    }
     if (tls->inside) {
         PyObject *value = PyObject_CallMethodNoArgs(tls->object, st->str_pending);
         Py_ssize_t inside = value == NULL ? -1 : PyLong_AsSsize_t(value);
@@ -210,11 +216,19 @@ FlTls_Available(FlState *st, FlTls *tls)
         Py_XDECREF(value);
         if (inside < 0)
             return -1;
-        n = (n < 0 ? 0 : n) + inside;
+        tls->inside = inside > 0;
+        if (inside == 0 && tls->whole > 0)
+            tls->whole--;
     }
-    return n < 0 ? 0 : n;
+    if (tls->whole == 0) {
+        all_read(tls);
+        return 0;
+    }
+    return (Py_ssize_t)(tls->held - tls->records.partial);
 }
 
+/* Each read that gives less than it may has used up one record, or more where some held
+ * no data: `whole` never falls below the truth. */
 ssize_t
 FlTls_Read(FlState *st, FlTls *tls, char *buf, size_t n)
 {
@@ -231,6 +245,10 @@ FlTls_Read(FlState *st, FlTls *tls, char *buf, size_t n)
     tls->busy = false;
     Py_DECREF(count);
     tls->inside = got > 0 && (size_t)got == n;
+    if (got <= 0)
+        all_read(tls);
+    else if (!tls->inside && tls->whole > 0)
+        tls->whole--;
     return got;
 }
 

@@ -58,7 +58,9 @@ struct FlTls {
     uint64_t handshake_ns, shutdown_ns;
     fl_loop_timer timer; /* of the handshake, then of the shutdown */
     fl_tls_records records;
-    char *plain; /* owned: written and not encrypted: plain[plain_at .. plain_end) */
+    size_t whole; /* at most so many whole records wait to be decrypted */
+    size_t held;  /* at most so many bytes of records, the unfinished one too */
+    char *plain;  /* owned: written and not encrypted: plain[plain_at .. plain_end) */
     size_t plain_at, plain_end, plain_room;
     uint8_t state; /* enum FlTlsState */
     bool busy;     /* inside the SSLObject */
