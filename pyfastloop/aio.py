@@ -75,6 +75,9 @@ def _debug_by_environment() -> bool:
     )
 
 
+_LEAVE_THE_LOOP = (SystemExit, KeyboardInterrupt)
+
+
 class Loop(  # type: ignore[misc]  # typeshed's overloads
     _core.Loop,
     Connections,
@@ -131,19 +134,18 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads
         """`run_forever` that may run inside another loop, which waits meanwhile."""
         old_hooks = sys.get_asyncgen_hooks()
         old_depth = sys.get_coroutine_origin_tracking_depth()
+        firstiter, finalizer = self._asyncgen_first, self._asyncgen_last
         old_wakeup = self._watch_signals()
-        sys.set_asyncgen_hooks(
-            firstiter=self._asyncgen_first, finalizer=self._asyncgen_last
-        )
-        if self.get_debug():
-            sys.set_coroutine_origin_tracking_depth(10)
         try:
+            sys.set_asyncgen_hooks(firstiter=firstiter, finalizer=finalizer)
+            if self.get_debug():
+                sys.set_coroutine_origin_tracking_depth(10)
             self._run()
         finally:
-            sys.set_coroutine_origin_tracking_depth(old_depth)
-            sys.set_asyncgen_hooks(*old_hooks)
             if old_wakeup is not None:
                 signal.set_wakeup_fd(old_wakeup)
+            sys.set_coroutine_origin_tracking_depth(old_depth)
+            sys.set_asyncgen_hooks(*old_hooks)
 
     def run_until_complete(self, future: Any) -> Any:
         """Run until `future` (or a coroutine, which becomes a task) is done."""
@@ -169,9 +171,9 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads
         return future.result()
 
     def _stop_when_done(self, future: Any) -> None:
-        if not future.cancelled() and isinstance(
-            future.exception(), SystemExit | KeyboardInterrupt
-        ):
+        # Nothing here asks for memory before stop(): a loop that was not stopped for
+        # want of it would run for ever.
+        if not future.cancelled() and isinstance(future.exception(), _LEAVE_THE_LOOP):
             return  # it has left the loop by itself
         self.stop()
 

@@ -413,6 +413,25 @@ def loops(loop: IOLoop) -> Iterator[None]:
 
 
 @scenario
+def runs(loop: IOLoop) -> Iterator[None]:
+    """A run with our own tasks ends: with its result, or with MemoryError."""
+    inner = aio.new_event_loop()
+    inner.set_own_tasks(True)
+    inner.set_exception_handler(lambda loop, context: None)
+    inner.call_later(TURN_SECONDS, inner.stop)
+    main = leaf(3)
+    yield
+    inner.run_until_complete(main)
+    yield
+    main.close()
+    if asyncio._get_running_loop() is not None:
+        raise SystemError("a loop that was left counts as running")
+    if signal.set_wakeup_fd(-1) != -1:
+        raise SystemError("the wake-up descriptor of signals stays the loop's")
+    inner.close()
+
+
+@scenario
 def guests(loop: IOLoop) -> Iterator[None]:
     host = asyncio.SelectorEventLoop()
 
