@@ -85,7 +85,7 @@ ROWS = {
 MEMORY = {
     row.name: row
     for row in [
-        Row("plain", "idle after one echo", TEXT, mode="idle", connections=2000),
+        Row("plain", "idle after one echo", TEXT, mode="idle", connections=8000),
         Row(
             "deflate",
             "idle after one compressed echo, default memory settings",
@@ -101,7 +101,7 @@ MEMORY = {
             JSON,
             mode="idle",
             path="/small",
-            connections=2000,
+            connections=8000,
             deflate=True,
         ),
     ]

@@ -375,7 +375,7 @@ class _HTTPRequestContext:
 
     def __init__(
         self,
-        stream: iostream.IOStream,
+        stream: iostream.IOStream | None,
         address: Any,
         protocol: str | None,
         trusted_downstream: Iterable[str] | None = None,
@@ -403,6 +403,18 @@ class _HTTPRequestContext:
         if isinstance(self.address, bytes):
             return native_str(self.address)
         return str(self.address)
+
+    def is_plain(self) -> bool:
+        """Whether an IPv4 address and the protocol are all that it says."""
+        address = self.address
+        return (
+            isinstance(address, tuple)
+            and len(address) == 2
+            and address[0] == self.remote_ip == self._orig_remote_ip
+            and self.protocol == self._orig_protocol
+            and not self.trusted_downstream
+            and not self.__dict__
+        )
 
     def _apply_xheaders(self, headers: httputil.HTTPHeaders) -> None:
         """Take address and scheme from a proxy's headers.

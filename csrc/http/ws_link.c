@@ -407,6 +407,7 @@ ws_data(FlChannel *ch, const char *bytes, size_t n)
         self->corked = false;
         if (step >= 0)
             FlChannel_Uncork(ch);
+        FlChannel_Trim(ch);
     }
     Py_DECREF(self);
     return step < 0 ? -1 : (Py_ssize_t)at;

@@ -116,6 +116,7 @@ ws_attach(PyObject *op, PyObject *args)
         FlLink_Open(&self->link, self->st, stream, &FlWebSocket_Ops, self) < 0)
         return NULL;
     FlIOStream_SetClosedError(stream, error);
+    FlIOStream_Trim(stream);
     self->max_message = (uint64_t)most;
     self->max_write = write < 0 ? -1 : write;
     self->rules.want_mask = !self->mask_outgoing;

@@ -298,6 +298,9 @@ FlChannel_Queued(const FlChannel *ch)
  * 0. */
 void FlChannel_SetMarks(FlChannel *ch, size_t high, size_t low);
 
+/* Frees what an idle channel has no use for: the room of an empty queue. */
+void FlChannel_Trim(FlChannel *ch);
+
 /* Closes now: descriptor, queue; keeps the tail. `exc` (nullable) is what `closed`
  * and FlChannel_Error give. Twice is harmless. escapes */
 void FlChannel_Close(FlChannel *ch, PyObject *exc);

@@ -76,6 +76,16 @@ fl_channel_pop(FlChannel *ch)
 }
 
 void
+FlChannel_Trim(FlChannel *ch)
+{
+    if (ch->queue_len > 0 || ch->queue == NULL || ch->sending)
+        return;
+    free(ch->queue);
+    ch->queue = NULL;
+    ch->queue_room = 0;
+}
+
+void
 fl_channel_drop_queue(FlChannel *ch)
 {
     if (ch->sending)

@@ -43,6 +43,9 @@ PyObject *FlIOStream_WriteBytes(PyObject *stream, PyObject *bytes);
  * a message) instead of StreamClosedError. */
 void FlIOStream_SetClosedError(PyObject *stream, PyObject *type);
 
+/* For a stream that will be idle for long: frees what it has room for. */
+void FlIOStream_Trim(PyObject *stream);
+
 /* The stream's close callback stays its own while it is borrowed; max_buffer_size as
  * given. */
 Py_ssize_t FlIOStream_MaxBuffer(PyObject *stream);

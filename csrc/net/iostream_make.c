@@ -316,6 +316,19 @@ FlIOStream_GiveBack(PyObject *stream)
 }
 
 void
+FlIOStream_Trim(PyObject *stream)
+{
+    FlIOStream *s = (FlIOStream *)stream;
+
+    FlChannel_Trim(&s->channel);
+    if (s->writes_len == 0) {
+        free(s->writes);
+        s->writes = NULL;
+        s->writes_room = s->writes_at = 0;
+    }
+}
+
+void
 FlIOStream_SetClosedError(PyObject *stream, PyObject *type)
 {
     Py_XSETREF(((FlIOStream *)stream)->closed_error, Py_NewRef(type));

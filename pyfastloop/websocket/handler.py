@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from pyfastloop import _core, web
+from pyfastloop.httpserver import _HTTPRequestContext
 from pyfastloop.websocket.errors import WebSocketClosedError
 from pyfastloop.websocket.protocol import (
     WebSocketProtocol,
@@ -300,20 +302,43 @@ class WebSocketHandler(web.RequestHandler, _core.WebSocketHandlerBase):
         return super().finish(*args, **kwargs)
 
 
+_SEEN = 1 << 48  # above address and port, so that 0 means: not known so
+
+
 class UpgradedConnection:
     """What `request.connection` is once the stream speaks WebSocket: it knows the peer.
 
     The HTTP connection is let go, so that an idle WebSocket does not carry it.
     """
 
-    __slots__ = ("__weakref__", "context")
+    __slots__ = ("_context", "_protocol", "_seen")
 
     stream = None
     is_client = False
     no_keep_alive = True
 
     def __init__(self, context: Any) -> None:
-        self.context = context
+        self._context = context
+        self._protocol: str = ""
+        self._seen: int = 0
+        # The usual context is an IPv4 address and a port: one int of an idle connection
+        # says as much, and it is made again when somebody asks.
+        if type(context) is _HTTPRequestContext and context.is_plain():
+            ip, port = context.address
+            with contextlib.suppress(OSError):
+                packed = socket.inet_pton(socket.AF_INET, ip)
+                self._seen = _SEEN | int.from_bytes(packed) << 16 | port
+                self._protocol = context.protocol
+                self._context = None
+
+    @property
+    def context(self) -> Any:
+        """What is known of the peer: ``remote_ip``, ``protocol``, ``address``."""
+        if self._context is None and self._seen:
+            packed = (self._seen >> 16 & 0xFFFFFFFF).to_bytes(4)
+            address = (socket.inet_ntoa(packed), self._seen & 0xFFFF)
+            self._context = _HTTPRequestContext(None, address, self._protocol)
+        return self._context
 
     def set_close_callback(self, callback: Any) -> None:
         """Nothing comes of it: `WebSocketHandler.on_close` tells of the end."""

@@ -204,6 +204,57 @@ class TestHandshake:
 
         served(main, ("/", Noted))
 
+    def test_the_peer_is_known_afterwards(self):
+        class Peer(Noted):
+            def on_message(self, message):
+                request = self.request
+                context = request.connection.context
+                assert request.remote_ip == context.remote_ip == "127.0.0.1"
+                assert request.protocol == context.protocol == "http"
+                assert context._orig_remote_ip == "127.0.0.1"
+                self.write_message(f"{context.address[1]} {context}")
+
+            def on_close(self):
+                self.note(self.request.remote_ip, self.request.headers["Host"])
+                super().on_close()
+
+        async def main(url, application):
+            connection = await websocket_connect(url)
+            port = connection.stream.socket.getsockname()[1]
+            await connection.write_message("who am I")
+            assert await connection.read_message() == f"{port} 127.0.0.1"
+            connection.close()
+            await application.closed.wait()
+            noted = ("127.0.0.1", f"127.0.0.1:{application.port}")
+            assert noted in application.noted
+
+        served(main, ("/", Peer))
+
+    def test_a_proxy_s_word_is_kept_afterwards(self):
+        class Peer(Noted):
+            def on_message(self, message):
+                context = self.request.connection.context
+                self.write_message(f"{self.request.remote_ip} {context}")
+
+        async def main():
+            application = web.Application([("/", Peer)])
+            application.noted, application.handlers = [], []
+            application.closed = asyncio.Event()
+            server = application.listen(0, "127.0.0.1", xheaders=True)
+            port = next(iter(server._sockets.values())).getsockname()[1]
+            request = HTTPRequest(
+                f"ws://127.0.0.1:{port}/", headers={"X-Real-Ip": "192.0.2.7"}
+            )
+            connection = await websocket_connect(request)
+            await connection.write_message("who am I")
+            answer = await connection.read_message()
+            connection.close()
+            await application.closed.wait()
+            server.stop()
+            return answer
+
+        assert run(main).split()[0] == "192.0.2.7"
+
     def test_messages_with_the_handshake(self):
         """Frames that came in one packet with the request are not lost."""
 
