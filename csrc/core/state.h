@@ -36,6 +36,7 @@
     X(CoroutineFunction) \
     X(IOLoopBase)        \
     X(StackCall)         \
+    X(TaskWake)          \
     X(Permit)            \
     X(PermitWait)        \
     X(Permits)           \
@@ -398,6 +399,7 @@ typedef struct FlState {
     FlFreelist free_gen_futures;
     FlFreelist free_future_iters;
     FlFreelist free_permit_waits;
+    FlFreelist free_task_wakes;
     uint64_t web_date_second; /* what web_date says */
     int type_watcher;         /* 0: none yet, -1: none to be had, else its id + 1 */
     int dict_watcher;         /* likewise */

@@ -164,38 +164,6 @@ task_wait_own(FlTask *self, FlFuture *future)
     return 0;
 }
 
-/* A future of asyncio or of anyone else calls this, with itself. */
-static PyObject *
-task_wake(PyObject *obj, PyObject *Py_UNUSED(future))
-{
-    FlTask *self = (FlTask *)obj;
-
-    if (self->future.loop == NULL)
-        Py_RETURN_NONE;
-    if ((self->is_gen ? FlGen_RingStep : FlTask_RingStep)(self->future.loop, obj) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef task_wake_def = {"task_wake", task_wake, METH_O, NULL};
-
-int
-FlTask_WaitForeign(FlTask *self, PyObject *future)
-{
-    PyObject *wake = PyCFunction_New(&task_wake_def, (PyObject *)self), *res;
-
-    if (wake == NULL)
-        return -1;
-    res =
-        PyObject_CallMethodOneArg(future, self->future.st->str_add_done_callback, wake);
-    Py_DECREF(wake);
-    Py_XDECREF(res);
-    if (res == NULL)
-        return -1;
-    Py_XSETREF(self->waiting, Py_NewRef(future));
-    return 0;
-}
-
 static int
 task_wait_foreign(FlTask *self, PyObject *future)
 {
