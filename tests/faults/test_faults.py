@@ -17,7 +17,15 @@ HERE = Path(__file__).parent
 SCENARIOS = (
     *("futures", "callbacks", "own_tasks", "asyncio_tasks", "generators", "handlers"),
     *("stream_reads", "stream_large", "stream_callbacks", "connections"),
-    *("yield_points", "runners", "stack_contexts", "loops", "runs", "guests", "hand_overs"),
+    *(
+        "yield_points",
+        "runners",
+        "stack_contexts",
+        "loops",
+        "runs",
+        "guests",
+        "hand_overs",
+    ),
 )
 
 # What must not be noticed.
