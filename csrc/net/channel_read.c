@@ -358,13 +358,16 @@ fl_channel_give_up(FlChannel *ch)
         return 0;
     }
     while ((got = FlChannel_ReadMore(ch, FL_LOOP_BUFFER)) > 0)
-        if (tail_len(ch) > 4 * FL_LOOP_BUFFER)
+        if (ch->want_read || tail_len(ch) > 4 * FL_LOOP_BUFFER)
             break;
     if (ch->closed)
         return fl_channel_drop_raised();
-    if (got > 0) {
-        fl_channel_leave_epoll(
-            ch); /* the next read registers again and goes on from here */
+    if (ch->want_read && got > 0) /* the last try before had found nothing, wrongly */
+        return offer_tail(ch);
+    if (ch->want_read && got == 0)
+        return tell_eof(ch);
+    if (got > 0) { /* the next read registers again and goes on from here */
+        fl_channel_leave_epoll(ch);
         return 0;
     }
     if (got == FL_IO_RAISED)
@@ -372,6 +375,10 @@ fl_channel_give_up(FlChannel *ch)
     error = ch->io->error(ch);
     if (error == FL_IO_RAISED)
         return fl_channel_fail_raised(ch);
+    if (error == 0 && got == -EAGAIN && ch->io->sendfile && !ch->want_read) {
+        fl_channel_leave_epoll(ch); /* a socket that is over has an end to be read */
+        return 0;
+    }
     if (error > 0)
         fl_channel_fail(ch, error);
     else if (got < 0 && got != -EAGAIN)

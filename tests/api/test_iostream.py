@@ -533,6 +533,43 @@ async def test_reset_is_the_streams_error() -> None:
     assert isinstance(stream.error, ConnectionResetError)
 
 
+@pytest.mark.parametrize("state", ["idle", "waiting", "reading", "writing", "both"])
+def test_a_peer_that_resets_leaves_nothing_behind(state: str) -> None:
+    @on_loop
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        before = loop.stats()["open"]
+        client, accepted = tcp_sockets()
+        stream = IOStream(accepted)
+        closed = asyncio.Event()
+        pending = []
+        if state == "waiting":
+            stream.set_close_callback(closed.set)
+        if state in ("reading", "both"):
+            pending.append(stream.read_bytes(10 * MEGA))
+        if state in ("writing", "both"):
+            pending += [stream.write(bytes(8 * MEGA)), stream.write(b"x" * MEGA)]
+            assert not any(f.done() for f in pending)
+        reset(client)
+        for future in pending:
+            with pytest.raises(StreamClosedError):
+                await future
+        if state == "waiting":
+            await closed.wait()
+        if state == "idle":  # nobody waits: the next call finds out
+            with pytest.raises(StreamClosedError):
+                await stream.read_bytes(1)
+        gone = weakref.ref(stream)
+        del stream, pending
+        future = None
+        await turns()
+        gc.collect()
+        assert gone() is None
+        assert loop.stats()["open"] == before
+
+    main()
+
+
 @on_loop
 async def test_write_to_a_peer_that_left_closes_and_stays_silent() -> None:
     a, b = tcp_pair()

@@ -227,6 +227,29 @@ async def test_many_connections_at_once_are_all_accepted() -> None:
     server.stop()
 
 
+@on_loop
+async def test_a_flood_of_connections_leaves_the_others_their_turn() -> None:
+    loop = asyncio.get_running_loop()
+    accepted: list[IOStream] = []
+    turns: list[int] = []
+
+    class Flooded(TCPServer):
+        def handle_stream(self, stream: IOStream, address: Any) -> None:
+            if not accepted:
+                loop.call_soon(lambda: turns.append(len(accepted)))
+            accepted.append(stream)
+
+    server = Flooded()
+    port = start(server, backlog=300)
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]
+    while len(accepted) < len(clients):
+        await asyncio.sleep(0)
+    assert turns[0] <= 64
+    server.stop()
+    for client in clients:
+        client.close()
+
+
 def test_ssl_options_are_checked_early(tmp_path: Any) -> None:
     with pytest.raises(KeyError, match="certfile"):
         TCPServer(ssl_options={})

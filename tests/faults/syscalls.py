@@ -3,11 +3,12 @@
     LD_PRELOAD=shim.so python tests/faults/syscalls.py EXCHANGE CALL ERROR EXPECTATION
 
 An exchange is a server and a client, some lines, a large body and the end, on one loop:
-`tcp` (and a pipe, and a callback from another thread), `tls`, or `asyncio`, its streams
-on our transports. ERROR is a name of errno, or SHORT. EXPECTATION: `invisible`: the
-exchange succeeds as if nothing had happened; `lost`: that exchange may fail, but only
-by StreamClosedError or OSError; in either case the next exchange on the same loop and
-server succeeds. Prints how many calls were tried.
+`tcp` (and a pipe, and a callback from another thread), `tls`, `asyncio`, its streams on
+our transports; or `model`, random programs for the model of tests/api. ERROR is a name
+of errno, or SHORT. EXPECTATION: `invisible`: the exchange succeeds as if nothing had
+happened; `lost`: that exchange may fail, but only by StreamClosedError or OSError; in
+either case the next exchange on the same loop and server succeeds. Prints how many
+calls were tried.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import errno
 import gc
 import logging
 import os
+import random
 import signal
 import socket
 import ssl
@@ -39,6 +41,7 @@ from pyfastloop.iostream import (
 )
 from pyfastloop.tcpserver import TCPServer
 
+sys.path[:0] = [str(Path(__file__).parents[1] / "api"), str(Path(__file__).parents[1])]
 shim = ctypes.CDLL(None)
 shim.fl_fault_hits.restype = ctypes.c_long
 shim.fl_fault.argtypes = [ctypes.c_char_p, ctypes.c_long, ctypes.c_int]
@@ -131,6 +134,37 @@ async def pipes() -> None:
         writer.close()
 
 
+KINDS = ("bytes", "partial", "into", "into_partial", "until", "regex")
+
+
+def random_program(rng: random.Random) -> list[Any]:
+    """Sends and reads for test_iostream_model.run_program."""
+    program: list[Any] = []
+    for _ in range(rng.randrange(4, 20)):
+        size = rng.choice((1, 7, 300, 40_000, 150_000))
+        delimiter = rng.choice((b"\n", b"\r\n", b"ab"))
+        piece = rng.choice((b"a", b"b", b"ab")) * (size // 2) + b"\r\n"
+        program += [("send", piece)] * rng.randrange(1, 3)
+        kind = rng.choice(
+            ("bytes", "partial", "into", "into_partial", "until", "regex")
+        )
+        if kind == "until":
+            program.append((kind, delimiter))
+        elif kind == "regex":
+            program.append((kind, b"\r?\n"))
+        else:
+            program.append((kind, rng.randrange(1, size + 1)))
+    return program
+
+
+async def model() -> None:
+    from test_iostream_model import run_program
+
+    for seed in range(4):
+        program = random_program(random.Random(seed))
+        await run_program(program, methods=seed == 3, late=bool(seed % 2))
+
+
 async def tried(
     call: str, n: int, failure: int, invisible: bool, exchange: Exchange
 ) -> bool:
@@ -162,12 +196,14 @@ async def main(kind: str, call: str, failure: int, invisible: bool) -> int:
         Echo(ssl_options=context).add_sockets([sock])
     elif kind == "tcp":
         Echo().add_sockets([sock])
-    else:
+    elif kind == "asyncio":
         await asyncio.start_server(echo, sock=sock)
 
     async def exchange() -> None:
         if kind == "asyncio":
             await transports(address)
+        elif kind == "model":
+            await model()
         else:
             await streams(address, client)
         if kind == "tcp":

@@ -36,6 +36,9 @@ INVISIBLE = (
     *("tcp epoll_wait EINTR", "tcp epoll_wait SHORT", "tcp read EINTR"),
     *("tcp read SHORT", "tcp write EINTR", "tcp write SHORT"),
     *("tls read EINTR", "tls read SHORT", "tls write EINTR", "tls write SHORT"),
+    *("model recv EINTR", "model recv EAGAIN", "model recv SHORT"),
+    *("model send EINTR", "model send EAGAIN", "model send SHORT"),
+    *("model epoll_wait EINTR", "model epoll_wait SHORT"),
     *("asyncio recv EINTR", "asyncio recv SHORT", "asyncio send EAGAIN"),
     *("asyncio send SHORT", "asyncio epoll_wait EINTR", "asyncio accept4 EMFILE"),
 )
