@@ -6,8 +6,8 @@ has replaced, is called from there at its place; a few leave the whole request t
 Python. This tells which, for each route, and where the replacement stands. It asks the
 C core what a request asks (``_core.explain_server``), so it cannot differ.
 
-What a server is given when it is made counts too, and is not seen here: ``xheaders``
-and ``decompress_request`` leave its requests to Python.
+What a server is given when it is made counts too, and is not seen here:
+``decompress_request`` leaves its requests to Python.
 """
 
 from __future__ import annotations
@@ -125,9 +125,6 @@ def _why_no_table(application: Application) -> str:
     """The reason that C gives no table; it asks the same of the objects."""
     if type(application) is not Application:
         return f"{_name(type(application))} is a subclass of Application"
-    if application.transforms:
-        names = ", ".join(_name(t) for t in application.transforms)
-        return f"its answers are transformed by {names}"
     if len(application.default_router.rules) != 1:
         return "it has rules for hosts"
     return "an attribute of the application or its router was replaced"

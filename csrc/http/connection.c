@@ -147,7 +147,7 @@ FlHTTP1Connection_Reset(FlHTTP1Connection *conn)
     conn->scanned = 0;
     conn->phase = FL_HTTP1_IDLE;
     conn->informational = 0;
-    conn->waiting_data = conn->owes_delegate = conn->web = false;
+    conn->waiting_data = conn->owes_delegate = conn->web = conn->proxied = false;
     conn->keep_alive = conn->head_request = conn->http10 = false;
     conn->headers_written = conn->chunking = conn->write_finished = false;
     conn->close_when_finished = conn->gone = conn->ended = false;

@@ -131,6 +131,7 @@ typedef struct FlHTTP1Connection {
     bool in_data;         /* the channel's data() is on the stack */
     bool owes_delegate;   /* finish or on_connection_close is due */
     bool web;             /* web/ took this request */
+    bool proxied;         /* ... and the context follows its headers meanwhile */
     bool keep_alive;      /* both sides are willing */
     bool head_request;    /* the method is HEAD */
     bool http10;          /* the peer speaks HTTP/1.0 */

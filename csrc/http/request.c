@@ -207,6 +207,12 @@ request_init(PyObject *op, PyObject *args, PyObject *kwargs)
     if (self->host == NULL || split_uri(self) < 0)
         return -1;
     /* Now, not when asked: a proxy's headers hold for this request alone. */
+    return FlHTTPServerRequest_TakePeer(self);
+}
+
+int
+FlHTTPServerRequest_TakePeer(FlHTTPServerRequest *self)
+{
     Py_XSETREF(self->remote_ip, make_remote_ip(self));
     Py_XSETREF(self->protocol, make_protocol(self));
     return self->remote_ip == NULL || self->protocol == NULL ? -1 : 0;

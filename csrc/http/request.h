@@ -64,6 +64,9 @@ PyObject *FlHTTPServerRequest_Cookies(FlHTTPServerRequest *self);
 /* Whether there is a body that may be a form and was not looked at. */
 bool FlHTTPServerRequest_HasForm(FlHTTPServerRequest *self);
 
+/* Takes remote_ip and protocol from the context as it is now. 0 or -1. escapes */
+int FlHTTPServerRequest_TakePeer(FlHTTPServerRequest *self);
+
 int FlHTTPServerRequest_AddType(PyObject *module, FlState *st);
 
 #endif

@@ -266,6 +266,54 @@ FlWeb_SequenceOriginal(FlHooks *hooks)
            !PyType_HasFeature(hooks->type, Py_TPFLAGS_IS_ABSTRACT);
 }
 
+/* Lets context and request say what a proxy's headers say: HTTPServer's xheaders. 0 or
+ * -1. escapes */
+static int
+follow_proxy(FlHTTP1Connection *conn)
+{
+    PyObject *request = Py_NewRef(conn->request);
+    PyObject *context = PyObject_GetAttr((PyObject *)conn, conn->st->str_context);
+    PyObject *headers = NULL, *done = NULL;
+    int err = -1;
+
+    if (context != NULL)
+        headers = FlHTTPServerRequest_Headers((FlHTTPServerRequest *)request);
+    if (headers != NULL)
+        done = PyObject_CallMethod(context, "_apply_xheaders", "O", headers);
+    if (done != NULL) {
+        conn->proxied = true;
+        err = FlHTTPServerRequest_TakePeer((FlHTTPServerRequest *)request);
+    }
+    Py_XDECREF(done);
+    Py_XDECREF(headers);
+    Py_XDECREF(context);
+    Py_DECREF(request);
+    return err;
+}
+
+/* The next request of the connection may be another client's. */
+static void
+leave_proxy(FlHTTP1Connection *conn)
+{
+    PyObject *pending, *context, *done = NULL;
+
+    if (!conn->proxied)
+        return;
+    conn->proxied = false;
+    pending = PyErr_GetRaisedException();
+    context = PyObject_GetAttr((PyObject *)conn, conn->st->str_context);
+    if (context == Py_None) /* a handler has detached the connection */
+        done = Py_NewRef(Py_None);
+    else if (context != NULL)
+        done = PyObject_CallMethod(context, "_unapply_xheaders", NULL);
+    if (done == NULL)
+        FlHTTP_LogUncaught(conn->loop);
+    Py_XDECREF(done);
+    Py_XDECREF(context);
+    if (pending != NULL)
+        PyErr_SetRaisedException(pending);
+}
+
 static int
 web_head(FlHTTP1Connection *conn)
 {
@@ -301,7 +349,8 @@ web_head(FlHTTP1Connection *conn)
         conn->request =
             FlHTTPServerRequest_FromBlock(st, conn->block, (PyObject *)conn,
                                           (PyObject *)server, FlLoop_Now(conn->loop));
-        if (conn->request == NULL)
+        if (conn->request == NULL ||
+            (FlRoutes_TrustsHeaders(routes) && follow_proxy(conn) < 0))
             answer = FL_ROUTE_ERROR;
     }
     for (int i = 0; i < 3; i++) {
@@ -424,19 +473,47 @@ parts_original(FlRequestHandler *self)
            FlRequestHandler_Original(self, FL_HOOK_SUPPORTED_METHODS);
 }
 
+/* The application's transforms, each for this request, as a new list; *list is NULL where
+ * there are none and `plain` needs none. 0 or -1. escapes */
+static int
+make_transforms(FlHTTP1Connection *conn, PyObject *request, bool plain, PyObject **list)
+{
+    FlRoutes *routes = conn->server == NULL ? NULL : (FlRoutes *)conn->server->target;
+    PyObject *classes = routes == NULL ? NULL : FlRoutes_Transforms(routes);
+
+    *list = NULL;
+    if (plain && (classes == NULL || PyList_GET_SIZE(classes) == 0))
+        return 0;
+    *list = PyList_New(0);
+    Py_XINCREF(classes);
+    for (Py_ssize_t i = 0;
+         *list != NULL && classes != NULL && i < PyList_GET_SIZE(classes); i++) {
+        PyObject *type = Py_NewRef(PyList_GET_ITEM(classes, i));
+        PyObject *made = PyObject_CallOneArg(type, request);
+
+        if (made == NULL || PyList_Append(*list, made) < 0)
+            Py_CLEAR(*list);
+        Py_XDECREF(made);
+        Py_DECREF(type);
+    }
+    Py_XDECREF(classes);
+    return *list == NULL ? -1 : 0;
+}
+
 /* A replaced _execute gets the groups as arguments; what it gives is awaited. 0 or -1.
  * escapes */
 static int
-execute_by_name(FlRequestHandler *self, PyObject *task, PyObject *groups)
+execute_by_name(FlRequestHandler *self, PyObject *task, PyObject *groups,
+                PyObject *transforms)
 {
     FlState *st = self->st;
     bool named = groups != NULL && PyDict_Check(groups);
     Py_ssize_t n = groups == NULL || named ? 0 : PyTuple_GET_SIZE(groups);
-    PyObject *args = PyTuple_New(n + 1), *transforms = PyList_New(0);
+    PyObject *args = PyTuple_New(n + 1);
     PyObject *execute = NULL, *awaited = NULL;
     int err = -1;
 
-    if (args != NULL && transforms != NULL) {
+    if (args != NULL) {
         PyTuple_SET_ITEM(args, 0, Py_NewRef(transforms));
         for (Py_ssize_t i = 0; i < n; i++)
             PyTuple_SET_ITEM(args, i + 1, Py_NewRef(PyTuple_GET_ITEM(groups, i)));
@@ -448,7 +525,6 @@ execute_by_name(FlRequestHandler *self, PyObject *task, PyObject *groups)
     if (awaited != NULL)
         err = awaited == Py_None ? 0 : FlTask_Adopt(task, awaited);
     Py_XDECREF(args);
-    Py_XDECREF(transforms);
     Py_XDECREF(execute);
     Py_XDECREF(awaited);
     return err;
@@ -477,8 +553,9 @@ static int
 run_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request,
             PyObject *task)
 {
-    PyObject *run = NULL, *previous, *groups;
+    PyObject *run = NULL, *previous, *groups, *transforms;
     FlRequestHandler *self;
+    bool plain;
     int err;
 
     if (FlTask_Enter(task, &previous) < 0)
@@ -489,18 +566,25 @@ run_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request,
         return -1;
     }
     groups = Py_XNewRef(conn->match[2]);
-    if (!FlRequestHandler_Original(self, FL_HOOK__execute)) {
-        err = execute_by_name(self, task, groups);
+    plain = FlRequestHandler_Original(self, FL_HOOK__execute);
+    err = make_transforms(conn, request, plain, &transforms);
+    if (err < 0) {
+        ; /* told below */
+    } else if (!plain) {
+        err = execute_by_name(self, task, groups, transforms);
         if (err == 0)
             err = report_failure(conn->st, task);
     } else if (!parts_original(self)) {
         FlTask_Leave(task, previous);
         err = run_in_python(conn->st, application, request, (PyObject *)self, NULL,
                             groups);
+        Py_XDECREF(transforms);
         Py_XDECREF(groups);
         Py_DECREF(self);
         return err;
     } else {
+        if (transforms != NULL)
+            Py_XSETREF(self->transforms, Py_NewRef(transforms));
         err = FlRun_Begin(self, groups, &run);
         if (err == 0 && run != NULL)
             err = FlTask_Run(task, run);
@@ -512,6 +596,7 @@ run_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request,
         err = FlTask_Finish(task, NULL); /* answered; the task tells who asks */
     Py_XDECREF(run);
     Py_XDECREF(groups);
+    Py_XDECREF(transforms);
     Py_DECREF(self);
     return err;
 }
@@ -575,6 +660,7 @@ web_whole(FlHTTP1Connection *conn)
         err = FlTask_Finish(task, Py_None);
     Py_XDECREF(task);
 done:
+    leave_proxy(conn);
     Py_DECREF(application);
     Py_DECREF(request);
     Py_DECREF(conn);

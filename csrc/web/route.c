@@ -37,8 +37,9 @@ struct FlRoutes {
     PyObject *application, *settings;    /* owned */
     PyObject *default_router, *wildcard; /* owned */
     PyObject *default_rules, *rules;     /* owned lists */
+    bool xheaders;                       /* of the server */
     PyObject *any_rule;                  /* owned */
-    PyObject *transforms;                /* owned list: empty */
+    PyObject *transforms;                /* owned list */
     FlHooks *hooks[3];                   /* owned: of server, application, router */
     FlHooks *matcher_hooks;         /* owned: nothing on PathMatches hides `regex` */
     FlFacts facts;                  /* what server, application and routers have */
@@ -427,7 +428,9 @@ look_around(FlRoutes *self, PyObject *server)
         (note_fact(self, dict, st->str_xheaders, &xheaders) < 0 ||
          note_fact(self, dict, st->str_request_callback, &self->application) < 0))
         ok = -1;
-    if (ok > 0 && (xheaders != Py_False || self->application == NULL))
+    self->xheaders = xheaders == Py_True;
+    if (ok > 0 &&
+        ((xheaders != Py_False && xheaders != Py_True) || self->application == NULL))
         ok = 0;
     Py_CLEAR(dict);
     Py_CLEAR(xheaders);
@@ -439,10 +442,9 @@ look_around(FlRoutes *self, PyObject *server)
          note_fact(self, dict, st->str_wildcard_router, &self->wildcard) < 0 ||
          note_fact(self, dict, st->str_transforms, &self->transforms) < 0))
         ok = -1;
-    if (ok > 0 &&
-        (self->settings == NULL || self->default_router == NULL ||
-         self->wildcard == NULL || self->transforms == NULL ||
-         !PyList_CheckExact(self->transforms) || PyList_GET_SIZE(self->transforms) > 0))
+    if (ok > 0 && (self->settings == NULL || self->default_router == NULL ||
+                   self->wildcard == NULL || self->transforms == NULL ||
+                   !PyList_CheckExact(self->transforms)))
         ok = 0;
     Py_CLEAR(dict);
     if (ok > 0)
@@ -550,6 +552,18 @@ FlRoutes_Application(FlRoutes *routes)
 }
 
 PyObject *
+FlRoutes_Transforms(FlRoutes *routes)
+{
+    return routes->transforms;
+}
+
+bool
+FlRoutes_TrustsHeaders(FlRoutes *routes)
+{
+    return routes->xheaders;
+}
+
+PyObject *
 FlRoutes_Settings(FlRoutes *routes)
 {
     return routes->settings;
@@ -592,8 +606,7 @@ FlRoutes_Current(FlRoutes *self, PyObject *server)
     }
     if (!FlFacts_True(&self->facts))
         return false;
-    if (PyList_GET_SIZE(self->transforms) > 0 ||
-        PyList_GET_SIZE(self->default_rules) != 1 ||
+    if (PyList_GET_SIZE(self->default_rules) != 1 ||
         PyList_GET_ITEM(self->default_rules, 0) != self->any_rule ||
         PyList_GET_SIZE(self->rules) != self->count)
         return false;

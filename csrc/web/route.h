@@ -44,6 +44,10 @@ bool FlRoutes_Current(FlRoutes *routes, PyObject *server);
 /* Borrowed. */
 PyObject *FlRoutes_Application(FlRoutes *routes);
 PyObject *FlRoutes_Settings(FlRoutes *routes);
+PyObject *FlRoutes_Transforms(FlRoutes *routes); /* a list: of the classes */
+
+/* Whether address and scheme are what a proxy's headers say (xheaders). */
+bool FlRoutes_TrustsHeaders(FlRoutes *routes);
 
 /* The rule for a request. FOUND: match[0] the FlHooks of the class, [1] the keywords of
  * initialize (dict or NULL), [2] the groups as bytes (tuple, dict or NULL); new

@@ -45,6 +45,7 @@ from pyfastloop.web.base import connection_of
 from pyfastloop.web.errors import HTTPError
 from pyfastloop.web.handler import RequestHandler
 from pyfastloop.web.redirects import starts_with_host
+from pyfastloop.web.transforms import GZipContentEncoding
 
 __all__ = ["StaticFileHandler"]
 
@@ -243,6 +244,7 @@ class StaticFileHandler(RequestHandler):
     async def _send(self, file: _core.OpenFile, start: int, size: int) -> None:
         """Sends a part of a file: by the kernel, or in pieces."""
         if size > _SMALL:
+            self._drop_idle_transforms()
             sent = self._send_file(file, start, size)
             if sent is not None:
                 with contextlib.suppress(StreamClosedError):
@@ -268,6 +270,23 @@ class StaticFileHandler(RequestHandler):
                     await self.flush()
                 except StreamClosedError:
                     return
+
+    def _drop_idle_transforms(self) -> None:
+        """Lets compression that will not compress have its say on the head only."""
+        compress = GZipContentEncoding
+        for transform in self._transforms or ():
+            if (
+                type(transform) is not compress
+                or compress.transform_first_chunk is not _transform_first_chunk
+                or compress.transform_chunk is not _transform_chunk
+                or not transform._leaves(self._status_code, self._headers)
+            ):
+                return
+        for transform in self._transforms or ():
+            transform.transform_first_chunk(
+                self._status_code, self._headers, b"", False
+            )
+        self._transforms = []
 
     async def _send_content(self, start: int | None, end: int | None) -> None:
         """Sends what get_content gives."""
@@ -599,6 +618,8 @@ _get_content = _function(StaticFileHandler.get_content)
 _get_content_size = StaticFileHandler.get_content_size
 _get_content_version = _function(StaticFileHandler.get_content_version)
 _compute_etag = StaticFileHandler.compute_etag
+_transform_first_chunk = GZipContentEncoding.transform_first_chunk
+_transform_chunk = GZipContentEncoding.transform_chunk
 _validate_absolute_path = StaticFileHandler.validate_absolute_path
 
 

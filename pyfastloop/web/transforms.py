@@ -100,6 +100,14 @@ class GZipContentEncoding(OutputTransform):
                     del headers["Content-Length"]
         return status_code, headers, chunk
 
+    def _leaves(self, status_code: int, headers: httputil.HTTPHeaders) -> bool:
+        """Whether a body that is flushed would leave as it is."""
+        return (
+            self._coding is None
+            or status_code == 206
+            or not self._worth_it(headers, b"", False)
+        )
+
     def _worth_it(
         self, headers: httputil.HTTPHeaders, chunk: bytes, finishing: bool
     ) -> bool:

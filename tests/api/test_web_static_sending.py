@@ -101,6 +101,16 @@ def test_a_subclass_that_sees_the_body_gets_it_in_pieces(site, root, hook):
     assert max(sizes) <= 65536
 
 
+def test_what_would_not_be_compressed_leaves_by_the_kernel(site, root, monkeypatch):
+    seen = spy(monkeypatch)
+    s = site([], static_path=str(root), compress_response=True)
+    answer = s.ask("/static/large", headers={"Accept-Encoding": "gzip"})
+    assert answer.body == LARGE
+    assert answer.headers["Vary"] == "Accept-Encoding"
+    assert "Content-Encoding" not in answer.headers
+    assert seen[0] is not None
+
+
 def test_a_transform_gets_the_body_in_pieces(site, root):
     (root / "a.txt").write_bytes(b"text " * 50_000)
     s = site([], static_path=str(root), compress_response=True)
