@@ -18,9 +18,7 @@ def subscribe(ws):
 
 
 def publish(ws, message, opcode):
-    # publish leaves out the one who calls it.
     ws.publish("everybody", message, opcode)
-    ws.send(message, opcode)
 
 
 LIMITS = {"max_payload_length": 16 * 1024 * 1024, "idle_timeout": 0}

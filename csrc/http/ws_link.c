@@ -39,7 +39,8 @@ enum { STEP_STOP = 0, STEP_GO = 1 };
 static int
 ws_goes_on(const FlWebSocketLink *self)
 {
-    return !self->lost && self->state != WS_DONE && !self->paused;
+    return !self->lost && self->state != WS_DONE && !self->paused &&
+           self->link.channel != NULL;
 }
 
 /* What a method of ours returned (stolen). */
@@ -87,7 +88,8 @@ ws_no_memory(FlWebSocketLink *self)
 static PyObject *
 ws_call_hook(FlWebSocketLink *self, PyObject *data)
 {
-    PyObject *context = Py_XNewRef(self->context);
+    PyObject *context =
+        FlWebSocket_Given(self->context) ? Py_NewRef(self->context) : NULL;
     PyObject *args[2] = {Py_NewRef(self->handler), data};
     PyObject *result = NULL, *exc;
 

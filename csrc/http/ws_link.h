@@ -58,6 +58,13 @@ FlWebSocket_Cast(PyObject *op)
     return (FlWebSocketLink *)op;
 }
 
+/* Whether a field that Python may set says something. */
+static inline bool
+FlWebSocket_Given(const PyObject *field)
+{
+    return field != NULL && field != Py_None;
+}
+
 /* Reads on where reading rested: for the ring. 0 or -1 (fatal). escapes */
 int FlWebSocket_RunDeferred(FlLoop *loop, PyObject *op);
 

@@ -144,7 +144,7 @@ encode(FlWebSocketLink *self, PyObject *message, bool binary)
     PyObject *data = message_data(self->st, message, binary), *frame, *key = NULL;
     long flags = 0x80;
 
-    if (self->deflater != NULL) {
+    if (FlWebSocket_Given(self->deflater)) {
         data = deflated(self, data);
         flags |= FL_WS_RSV1;
     }

@@ -120,7 +120,7 @@ ws_attach(PyObject *op, PyObject *args)
     self->max_message = (uint64_t)most;
     self->max_write = write < 0 ? -1 : write;
     self->rules.want_mask = !self->mask_outgoing;
-    self->rules.rsv_allowed = self->inflater != NULL ? FL_WS_RSV1 : 0;
+    self->rules.rsv_allowed = FlWebSocket_Given(self->inflater) ? FL_WS_RSV1 : 0;
     Py_RETURN_NONE;
 }
 
@@ -130,6 +130,8 @@ ws_let_go(PyObject *op, PyObject *Py_UNUSED(ignored))
     FlWebSocketLink *self = FlWebSocket_Cast(op);
 
     FlWebSocket_Uncork(self);
+    self->state = WS_DONE; /* maybe from inside of on_message: nothing follows it */
+    FlLink_Forget(&self->link);
     FlLink_GiveBack(&self->link);
     Py_RETURN_NONE;
 }

@@ -18,6 +18,7 @@ from pyfastloop.websocket.protocol import (
 )
 
 if TYPE_CHECKING:
+    from pyfastloop.websocket.deflate import Deflater
     from pyfastloop.iostream import IOStream
 
 __all__ = ["WebSocketHandler", "publish"]
@@ -374,26 +375,27 @@ def publish(
     if not subscribers:
         return 0
     plain: list[WebSocketProtocol13] = []
-    alike: dict[Any, list[WebSocketProtocol13]] = {}
+    alike: dict[Any, tuple[Deflater, list[WebSocketProtocol13]]] = {}
     count = 0
     for connection in list(subscribers.values()):
         deflater = connection._deflater
         if deflater is None:
             plain.append(connection)
         elif (key := deflater.shared_key()) is not None:
-            alike.setdefault(key, []).append(connection)
+            alike.setdefault(key, (deflater, []))[1].append(connection)
         else:
             with contextlib.suppress(WebSocketClosedError):
                 connection.write_message(message, binary)
                 count += 1
     opcode = 2 if binary else 1
     data = _data_of(message, binary)
-    send = _core.WebSocketLink._publish
+    make, frames = _core.WebSocketLink.frame, []
     if plain:
-        count += send(plain, _core.WebSocketLink.frame(opcode, data, 0x80, None))
-    for links in alike.values():
-        packed = links[0]._deflater.compress(data)  # type: ignore[union-attr]
-        count += send(links, _core.WebSocketLink.frame(opcode, packed, 0xC0, None))
+        frames.append((plain, make(opcode, data, 0x80, None)))
+    for deflater, links in alike.values():
+        frames.append((links, make(opcode, deflater.compress(data), 0xC0, None)))
+    for links, frame in frames:
+        count += _core.WebSocketLink._publish(links, frame)
     return count
 
 

@@ -629,7 +629,9 @@ class WebSocketProtocol13(_core.WebSocketLink, WebSocketProtocol):
         self._drop_pending()
         self._deflater = self._inflater = None
         _forget(self)
-        handler, context = self.handler, self._context or contextvars.copy_context()
+        handler = self.handler
+        # A copy: the original is in use where a hook itself ended the connection.
+        context = self._context.copy() if self._context else contextvars.copy_context()
         try:
             context.run(
                 handler.on_ws_connection_close, self.close_code, self.close_reason

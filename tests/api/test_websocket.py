@@ -388,6 +388,77 @@ class TestMessages:
             assert "Uncaught exception" in caplog.text
             assert "ZeroDivisionError" in caplog.text
 
+    @pytest.mark.parametrize(
+        "end",
+        [
+            lambda handler: handler.ws_connection.on_connection_close(),
+            lambda handler: handler.on_connection_close(),
+            lambda handler: handler.ws_connection._abort(),
+        ],
+        ids=["protocol", "handler", "abort"],
+    )
+    def test_the_end_inside_of_on_message(self, end):
+        """What stands behind the message in hand is not told any more."""
+
+        class Ends(Noted):
+            def on_message(self, message):
+                self.note("message", message)
+                self.write_message("answer")
+                end(self)
+
+        async def main(url, application):
+            conn, _ = await in_thread(connect, application.port)
+            with conn:
+                conn.sendall(frame(TEXT, b"one") + frame(TEXT, b"two") * 3)
+                await application.closed.wait()
+            told = [n for n in application.noted if n[0] != "open"]
+            assert told == [("message", "one"), ("close", None, None)]
+
+        served(main, ("/", Ends))
+
+    def test_answers_to_messages_that_came_together_leave_together(self):
+        sent = []
+
+        class Counted(Noted):
+            def open(self):
+                super().open()
+                self.futures = []
+
+            def on_message(self, message):
+                self.futures.append(self.write_message(message))
+                if message == "last":
+                    sent.extend(future.done() for future in self.futures)
+
+        async def main(url, application):
+            conn, _ = await in_thread(connect, application.port)
+            with conn:
+                conn.sendall(frame(TEXT, b"x") * 9 + frame(TEXT, b"last"))
+                answers = [
+                    (await in_thread(read_frame, conn, False)).data for _ in range(10)
+                ]
+            assert answers == [b"x"] * 9 + [b"last"]
+            (handler,) = application.handlers
+            await asyncio.gather(*handler.futures)
+
+        served(main, ("/", Counted))
+        assert sent.count(False) >= 1
+
+    def test_messages_held_together_do_not_count_as_slow(self):
+        async def main(url, application):
+            conn, _ = await in_thread(connect, application.port)
+            with conn:
+                conn.sendall(frame(TEXT, b"x" * 100) * 50)
+                for _ in range(50):
+                    answer = await in_thread(read_frame, conn, False)
+                    assert answer.data == b"x" * 100
+
+        served(
+            main,
+            ("/", Noted),
+            websocket_max_write_buffer=1000,
+            websocket_slow_peer="close",
+        )
+
     def test_no_on_message(self, caplog):
         class Silent(WebSocketHandler):
             pass
