@@ -323,7 +323,7 @@ class WebSocketProtocol13(_core.WebSocketLink, WebSocketProtocol):
             if accepted is not None:
                 agreement, value = accepted
                 handler.set_header("Sec-WebSocket-Extensions", value)
-                self._deflater = deflate.Deflater(
+                self._deflater = self._new_deflater(
                     agreement.server_bits, agreement.server_takeover, options
                 )
                 self._inflater = deflate.Inflater(
@@ -357,7 +357,7 @@ class WebSocketProtocol13(_core.WebSocketLink, WebSocketProtocol):
                 if name != deflate.NAME or options is None or self._deflater:
                     raise ValueError(f"the server chose {name}, which was not offered")
                 agreement = deflate.Agreement.accepted(parameters, options)
-                self._deflater = deflate.Deflater(
+                self._deflater = self._new_deflater(
                     agreement.client_bits, agreement.client_takeover, options
                 )
                 self._inflater = deflate.Inflater(
@@ -366,6 +366,14 @@ class WebSocketProtocol13(_core.WebSocketLink, WebSocketProtocol):
         except ValueError as error:
             raise WebSocketError(str(error)) from None
         self._selected_subprotocol = headers.get("Sec-WebSocket-Protocol", None)
+
+    def _new_deflater(
+        self, bits: int, takeover: bool, options: dict[str, Any]
+    ) -> deflate.Deflater:
+        """A sender may always begin anew (RFC 7692 section 7.1.1); it has to where
+        messages may be dropped, which later ones would refer to."""
+        takeover = takeover and self.params.slow_peer != "drop"
+        return deflate.Deflater(bits, takeover, options)
 
     def _begin(self, stream: IOStream) -> None:
         """The handshake is over: *stream* speaks frames. Reading waits for resume."""
@@ -525,24 +533,44 @@ class WebSocketProtocol13(_core.WebSocketLink, WebSocketProtocol):
         if not written.cancelled():
             written.exception()
         while pending:
-            if self.server_terminated or self.stream is None or self.stream.closed():
-                self._drop_pending()
+            sent = self._send_oldest(pending)
+            if sent is None:
                 return
-            frame, future = pending.popleft()
-            self._pending_bytes -= len(frame)
-            try:
-                sent = self.stream.write(frame)
-            except StreamClosedError:
-                if not future.done():
-                    future.set_result(None)
-                self._drop_pending()
-                return
-            if not future.done():
-                future.set_result(None)
             if not sent.done():
                 sent.add_done_callback(self._send_pending)
                 return
         self._waiting = False
+
+    def _send_oldest(
+        self, pending: collections.deque[tuple[bytes, Future[None]]]
+    ) -> Future[None] | None:
+        """Hands the stream the message that has waited longest; None: it is closed."""
+        if self.server_terminated or self.stream is None or self.stream.closed():
+            self._drop_pending()
+            return None
+        frame, future = pending.popleft()
+        self._pending_bytes -= len(frame)
+        try:
+            sent: Future[None] = self.stream.write(frame)
+        except StreamClosedError:
+            pending.appendleft((frame, future))
+            self._drop_pending()
+            return None
+
+        def settle(sent: Future[None]) -> None:
+            if future.done():
+                return
+            if sent.cancelled() or sent.exception() is not None:
+                future.set_exception(WebSocketClosedError("the WebSocket is closed"))
+                future.exception()  # nobody has to ask
+            else:
+                future.set_result(None)
+
+        if sent.done():
+            settle(sent)
+        else:
+            sent.add_done_callback(settle)
+        return sent
 
     def _drop_pending(self) -> None:
         if self._pending is None:
@@ -581,6 +609,9 @@ class WebSocketProtocol13(_core.WebSocketLink, WebSocketProtocol):
                     data += reason.encode("utf-8")
                 if len(data) > 125:
                     raise ValueError("a close reason has at most 123 bytes of UTF-8")
+                if not self.client_terminated:
+                    while self._pending:  # what was taken goes before the close frame
+                        self._send_oldest(self._pending)
                 try:
                     self._write_frame(0x8, data)
                 except StreamClosedError:

@@ -6,8 +6,10 @@ import asyncio
 import contextvars
 import logging
 import queue
+import random
 import struct
 import threading
+import zlib
 
 import pytest
 from raw_http import RawServer, header, ok, run, serve_answers
@@ -951,6 +953,80 @@ class TestSlowPeers:
             websocket_slow_peer="wait",
         )
         assert got == [b"%d" % i for i in range(200)]
+
+    def test_close_comes_after_all_that_waits(self):
+        async def main(url, application):
+            conn, _ = await in_thread(connect, application.port)
+            (handler,) = application.handlers
+            future = [
+                handler.write_message(str(i) + "x" * 100_000) for i in range(200)
+            ][-1]
+            handler.close(1000)
+            assert not future.done()
+
+            def read():
+                with conn:
+                    frames = [read_frame(conn, False) for _ in range(201)]
+                    conn.sendall(close_frame(1000))
+                    return frames + rest_of(conn, False)
+
+            frames = await in_thread(read)
+            await future
+            return frames
+
+        *texts, close = served(
+            main,
+            ("/", Noted),
+            websocket_max_write_buffer=1_000_000,
+            websocket_slow_peer="wait",
+        )
+        assert [f.data.rstrip(b"x") for f in texts] == [b"%d" % i for i in range(200)]
+        assert close.opcode == CLOSE
+
+    def test_what_is_left_of_compressed_messages_inflates(self):
+        class Compressed(Noted):
+            def get_compression_options(self):
+                return {}
+
+        messages = [
+            f"{i} " + random.Random(i).randbytes(60_000).hex() for i in range(300)
+        ]
+
+        async def main(url, application):
+            conn, head = await in_thread(
+                lambda: connect(
+                    application.port, Sec_WebSocket_Extensions="permessage-deflate"
+                )
+            )
+            assert b"permessage-deflate" in head
+            (handler,) = application.handlers
+            for message in messages:
+                handler.write_message(message)
+            handler.close(1000)
+
+            def read():
+                with conn:
+                    conn.sendall(close_frame(1000))
+                    return rest_of(conn, False)
+
+            return await in_thread(read)
+
+        frames = served(
+            main,
+            ("/", Compressed),
+            websocket_max_write_buffer=1_000_000,
+            websocket_slow_peer="drop",
+        )
+        inflater = zlib.decompressobj(-15)  # the context is kept, as was agreed
+        got = [
+            inflater.decompress(f.data + b"\x00\x00\xff\xff").decode()
+            for f in frames
+            if f.opcode == TEXT
+        ]
+        assert 0 < len(got) < len(messages)
+        numbers = [int(text.split()[0]) for text in got]
+        assert got == [messages[i] for i in numbers]
+        assert numbers == sorted(numbers)
 
     def test_unknown_policies(self, caplog):
         async def main(url, application):
