@@ -3,12 +3,12 @@
     LD_PRELOAD=shim.so python tests/faults/syscalls.py EXCHANGE CALL ERROR EXPECTATION
 
 An exchange is a server and a client, some lines, a large body and the end, on one loop:
-`tcp` (and a pipe, and a callback from another thread), `tls`, `asyncio`, its streams on
-our transports; or `model`, random programs for the model of tests/api. ERROR is a name
-of errno, or SHORT. EXPECTATION: `invisible`: the exchange succeeds as if nothing had
-happened; `lost`: that exchange may fail, but only by StreamClosedError or OSError; in
-either case the next exchange on the same loop and server succeeds. Prints how many
-calls were tried.
+`tcp` (and a pipe, and a callback from another thread), `tls`; `asyncio` and
+`asyncio_tls`, its streams on our transports; or `model`, random programs for the model
+of tests/api. ERROR is a name of errno, or SHORT. EXPECTATION: `invisible`: the exchange
+succeeds as if nothing had happened; `lost`: that exchange may fail, but only by
+StreamClosedError or OSError; in either case the next exchange on the same loop and
+server succeeds. Prints how many calls were tried.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.close()
 
 
-async def transports(address: Any) -> None:
-    reader, writer = await asyncio.open_connection(*address)
+async def transports(address: Any, tls: ssl.SSLContext | None) -> None:
+    reader, writer = await asyncio.open_connection(*address, ssl=tls)
     try:
         writer.write(LINES[0])
         for line, after in zip(LINES, (*LINES[1:], BODY), strict=True):
@@ -186,22 +186,23 @@ async def main(kind: str, call: str, failure: int, invisible: bool) -> int:
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
     address = sock.getsockname()
-    client = None
-    if kind == "tls":
+    client = context = None
+    if kind.endswith("tls"):
         client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         client.check_hostname = False
         client.verify_mode = ssl.CERT_NONE
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(HOME / "testing_cert.pem", HOME / "testing_key.pem")
+    if kind == "tls":
         Echo(ssl_options=context).add_sockets([sock])
     elif kind == "tcp":
         Echo().add_sockets([sock])
-    elif kind == "asyncio":
-        await asyncio.start_server(echo, sock=sock)
+    elif kind.startswith("asyncio"):
+        await asyncio.start_server(echo, sock=sock, ssl=context)
 
     async def exchange() -> None:
-        if kind == "asyncio":
-            await transports(address)
+        if kind.startswith("asyncio"):
+            await transports(address, client)
         elif kind == "model":
             await model()
         else:

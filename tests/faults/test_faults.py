@@ -41,6 +41,8 @@ INVISIBLE = (
     *("model epoll_wait EINTR", "model epoll_wait SHORT"),
     *("asyncio recv EINTR", "asyncio recv SHORT", "asyncio send EAGAIN"),
     *("asyncio send SHORT", "asyncio epoll_wait EINTR", "asyncio accept4 EMFILE"),
+    *("asyncio_tls recv EINTR", "asyncio_tls recv SHORT"),
+    *("asyncio_tls send EAGAIN", "asyncio_tls send SHORT"),
 )
 
 # What ends one connection, and no more.
@@ -50,6 +52,7 @@ LOST = (
     *("tcp getsockopt ENOMEM", "tcp read EIO", "tcp write EIO"),
     *("tls read ECONNRESET", "tls write EPIPE"),
     *("asyncio recv ECONNRESET", "asyncio send EPIPE", "asyncio epoll_ctl ENOMEM"),
+    *("asyncio_tls recv ECONNRESET", "asyncio_tls send EPIPE"),
 )
 
 
