@@ -23,6 +23,7 @@ HOOKS = [
     "clear",
     "_log",
     "_execute",
+    "__init__",
     "get",
 ]
 
@@ -204,3 +205,130 @@ def test_an_unimplemented_method_of_ones_own(site):
             raise AssertionError("the methods were bound at their birth, as in Tornado")
 
     assert site([("/", Handler)]).ask("/").code == 405
+
+
+# Hooks that come after the method has begun.
+LATER = ["on_finish", "compute_etag", "set_etag_header", "check_etag_header"]
+LATER += ["finish", "flush", "write", "_log"]
+
+
+@pytest.mark.parametrize("where", ["class", "mixin", "base", "root"])
+@pytest.mark.parametrize("name", LATER)
+def test_a_hook_replaced_anywhere_in_the_midst_of_a_request(
+    site, classes, monkeypatch, where, name
+):
+    calls: list[str] = []
+    replaced = counted(classes[where], name, calls)
+
+    def get(self):
+        monkeypatch.setattr(classes[where], name, replaced, raising=False)
+        self.write("x")
+
+    s = site([("/", classes["class"])])
+    assert s.ask("/").body == b"x"
+    classes["class"].get = get
+    assert s.ask("/").body == b"x"
+    assert name in calls
+
+
+@pytest.mark.parametrize("name", ["prepare", "get", *LATER])
+def test_a_hook_set_on_the_object_before_the_request(site, classes, name):
+    calls: list[str] = []
+    replaced = counted(None, name, calls)
+    wanted = [False]
+
+    def initialize(self):
+        if wanted[0]:
+            setattr(self, name, replaced.__get__(self))
+
+    classes["class"].initialize = initialize
+    s = site([("/", classes["class"])])
+    assert s.ask("/").body == b"x"
+    assert calls == []
+    wanted[0] = True
+    assert s.ask("/").body == b"x"
+    assert name in calls
+
+
+@pytest.mark.parametrize("where", ["class", "base"])
+@pytest.mark.parametrize("name", HOOKS)
+def test_every_hook_after_two_thousand_stores(site, classes, monkeypatch, where, name):
+    s = site([("/", classes["class"])])
+    assert s.ask("/").body == b"x"
+    for number in range(2_000):
+        classes[where].counter = number
+        classes["class"].counter  # noqa: B018 - each look-up takes a version tag
+    calls: list[str] = []
+    if name == "get":
+        del classes["class"].get
+    monkeypatch.setattr(
+        classes[where], name, counted(classes[where], name, calls), raising=False
+    )
+    assert s.ask("/").body == b"x"
+    assert name in calls
+
+
+@pytest.mark.parametrize("where", ["class", "mixin", "base", "root"])
+@pytest.mark.parametrize(
+    "name",
+    ["log_exception", "send_error", "write_error", "_handle_request_exception"],
+)
+def test_a_replaced_error_hook_is_called(site, classes, monkeypatch, where, name):
+    def get(self):
+        raise KeyError("k")
+
+    classes["class"].get = get
+    s = site([("/", classes["class"])])
+    assert s.ask("/").code == 500
+    calls: list[str] = []
+    monkeypatch.setattr(
+        classes[where], name, counted(classes[where], name, calls), raising=False
+    )
+    assert s.ask("/").code == 500
+    assert calls == [name]
+    monkeypatch.undo()
+    assert s.ask("/").code == 500
+    assert calls == [name]
+
+
+@pytest.mark.parametrize("name", ["get_current_user", "get_login_url"])
+def test_hooks_of_users_are_called(site, classes, monkeypatch, name):
+    calls = []
+
+    def replaced(self):
+        calls.append(name)
+        return "/login" if name == "get_login_url" else None
+
+    classes["class"].get = web.authenticated(lambda self: None)
+    s = site([("/", classes["class"])], login_url="/elsewhere")
+    assert s.ask("/").headers["Location"].startswith("/elsewhere?")
+    monkeypatch.setattr(web.RequestHandler, name, replaced)
+    assert s.ask("/").code == 302
+    assert calls == [name]
+
+
+def test_fetch_of_the_client_can_be_wrapped(site, monkeypatch):
+    from pyfastloop.httpclient import AsyncHTTPClient
+
+    original = AsyncHTTPClient.fetch
+    seen = []
+
+    def fetch(self, request, *args, **kwargs):
+        seen.append(request)
+        return original(self, request, *args, **kwargs)
+
+    class Proxy(web.RequestHandler):
+        async def get(self):
+            response = await AsyncHTTPClient().fetch(self.get_argument("url"))
+            self.write(response.body)
+
+    class Hello(web.RequestHandler):
+        def get(self):
+            self.write("x")
+
+    s = site([("/", Proxy), ("/hello", Hello)])
+    url = f"http://127.0.0.1:{s.port}/hello"
+    assert s.ask(f"/?url={url}").body == b"x"
+    monkeypatch.setattr(AsyncHTTPClient, "fetch", fetch)
+    assert s.ask(f"/?url={url}").body == b"x"
+    assert seen == [url]
