@@ -78,10 +78,8 @@ send_out(FlTransport *tr)
     return err;
 }
 
-/* Ends the connection with the current exception, which the peer hears of by an alert if
- * there is room. 0, or -1: it is fatal and stays set. escapes */
-static int
-fail(FlTransport *tr)
+int
+FlTransport_TlsFail(FlTransport *tr)
 {
     PyObject *exc;
 
@@ -127,7 +125,7 @@ fail_handshake(FlTransport *tr)
     }
     if (err == 0) {
         PyErr_SetRaisedException(Py_NewRef(exc));
-        err = fail(tr);
+        err = FlTransport_TlsFail(tr);
     }
     Py_DECREF(exc);
     return err;
@@ -218,163 +216,7 @@ shake(FlTransport *tr)
     if (!tr->started && FlTransport_Begin(tr->ch.loop, (PyObject *)tr) < 0)
         return -1;
     tell_waiter(tls, NULL);
-    return FlTransport_SettleReading(tr) < 0 ? fail(tr) : 0;
-}
-
-/* ---- data ---- */
-
-/* The peer has ended its side: the protocol is told once, then we end ours. */
-static int
-peer_ended(FlTransport *tr)
-{
-    int stays = 0;
-
-    if (!tr->tls->told_eof) {
-        tr->tls->told_eof = true;
-        stays = FlTransport_TellEof(tr);
-    }
-    if (stays < 0)
-        return FlTransport_Fail(tr,
-                                "Fatal error: protocol.eof_received() call failed.");
-    if (stays > 0) {
-        PyObject *done = PyObject_CallMethod(
-            tr->st->asyncio_log, "warning", "s",
-            "returning true from eof_received() has no effect when using ssl");
-
-        if (done == NULL)
-            return FlTransport_Fail(tr, "the logger failed");
-        Py_DECREF(done);
-    }
-    FlTransport_TlsClose(tr);
-    return 0;
-}
-
-/* What a read that gave no more bytes means: 0 nothing more for now or the end was dealt
- * with, -1 fatal. */
-static int
-read_ended(FlTransport *tr, ssize_t got)
-{
-    if (tr->ch.closed || tr->tls->state != FL_TLS_OPEN) {
-        if (got == FL_TLS_RAISED && FlError_IsFatal())
-            return -1;
-        PyErr_Clear();
-        return 0;
-    }
-    if (got == FL_TLS_RAISED)
-        return fail(tr);
-    return got == 0 ? peer_ended(tr) : 0;
-}
-
-/* Decrypts into memory that stays valid until it is full or nothing more can be had:
- * count; *last is what the read gave that ended it (1: the memory is full). */
-static size_t
-read_into(FlTransport *tr, char *p, size_t n, ssize_t *last)
-{
-    size_t got = 0;
-    Py_ssize_t more;
-
-    *last = 1;
-    do {
-        ssize_t k = FlTls_Read(tr->st, tr->tls, p + got, n - got);
-
-        if (k <= 0) {
-            *last = k;
-            break;
-        }
-        got += (size_t)k;
-        if (got == n)
-            break;
-        more = FlTls_Available(tr->st, tr->tls);
-        if (more <= 0)
-            *last = more < 0 ? FL_TLS_RAISED : -EAGAIN;
-    } while (*last == 1 && !tr->ch.closed);
-    return got;
-}
-
-/* After the protocol had what was read: err is what that gave, failure (stolen, nullable)
- * what the last read raised. */
-static int
-delivered(FlTransport *tr, int err, ssize_t last, PyObject *failure, bool *more)
-{
-    if (err < 0) {
-        Py_XDECREF(failure);
-        return -1;
-    }
-    if (failure != NULL)
-        PyErr_SetRaisedException(failure);
-    *more = last == 1;
-    return last == 1 ? 0 : read_ended(tr, last);
-}
-
-/* A bytes object of what there is to data_received(). *more: whether to go on. 0 or -1
- * (fatal). */
-static int
-deliver_bytes(FlTransport *tr, size_t most, bool *more)
-{
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)most), *failure;
-    ssize_t last;
-    size_t got;
-    int err = 0;
-
-    if (bytes == NULL)
-        return fail(tr);
-    got = read_into(tr, PyBytes_AS_STRING(bytes), most, &last);
-    failure = PyErr_GetRaisedException();
-    if (got > 0 && got < most && _PyBytes_Resize(&bytes, (Py_ssize_t)got) < 0) {
-        Py_XDECREF(failure);
-        return fail(tr);
-    }
-    if (got > 0 && !tr->ch.closed)
-        err = FlTransport_Received(tr, bytes);
-    Py_DECREF(bytes);
-    return delivered(tr, err, last, failure, more);
-}
-
-/* The same into the memory of a BufferedProtocol. */
-static int
-deliver_into(FlTransport *tr, bool *more)
-{
-    size_t room = 0, got;
-    char *memory = FlTransport_Lend(tr, &room);
-    PyObject *failure;
-    ssize_t last;
-    int err = 0;
-
-    if (memory == NULL)
-        return fail(tr);
-    if (tr->ch.closed || tr->paused || tr->tls->state != FL_TLS_OPEN) {
-        FlTransport_GiveBack(tr); /* get_buffer() has closed or paused it */
-        return 0;
-    }
-    got = read_into(tr, memory, room, &last);
-    failure = PyErr_GetRaisedException();
-    if (got > 0 && !tr->ch.closed)
-        err = FlTransport_Filled(tr, got);
-    else
-        FlTransport_GiveBack(tr);
-    return delivered(tr, err, last, failure, more);
-}
-
-static int
-deliver(FlTransport *tr)
-{
-    bool more = true;
-
-    while (more && !tr->ch.closed && !tr->paused && tr->tls->state == FL_TLS_OPEN) {
-        Py_ssize_t most = FlTls_Available(tr->st, tr->tls);
-        int err;
-
-        if (most < 0)
-            return fail(tr);
-        if (most == 0)
-            return 0;
-        more = false;
-        err = tr->get_buffer != NULL ? deliver_into(tr, &more)
-                                     : deliver_bytes(tr, (size_t)most, &more);
-        if (err < 0)
-            return -1;
-    }
-    return 0;
+    return FlTransport_SettleReading(tr) < 0 ? FlTransport_TlsFail(tr) : 0;
 }
 
 /* ---- writing ---- */
@@ -407,7 +249,7 @@ FlTransport_TlsWrite(FlTransport *tr, const fl_chunk *chunks, size_t n)
         /* Large ones are encrypted from where they stand: the caller owns them. */
         if (left >= FL_TLS_PLAIN_MOST && tls->shook && !tls->busy) {
             if (FlTls_Encrypt(tr->st, tls) < 0)
-                return fail(tr);
+                return FlTransport_TlsFail(tr);
             while (left > 0 && FlTls_Kept(tls) == 0 && !tr->ch.closed) {
                 size_t slice = left < SLICE ? left : SLICE;
                 ssize_t sent = 0;
@@ -421,7 +263,7 @@ FlTransport_TlsWrite(FlTransport *tr, const fl_chunk *chunks, size_t n)
                     slice -= (size_t)sent;
                 }
                 if (sent == FL_TLS_RAISED || (left > 0 && send_out(tr) < 0))
-                    return fail(tr);
+                    return FlTransport_TlsFail(tr);
                 if (sent < 0)
                     break;
             }
@@ -429,10 +271,10 @@ FlTransport_TlsWrite(FlTransport *tr, const fl_chunk *chunks, size_t n)
         if (tr->ch.closed)
             return 0;
         if (FlTls_Keep(tls, p, left) < 0)
-            return fail(tr);
+            return FlTransport_TlsFail(tr);
     }
     if (!tls->busy && (FlTls_Kept(tls) == 0 || FlTls_Kept(tls) > most))
-        return flush(tr) < 0 ? fail(tr) : 0;
+        return flush(tr) < 0 ? FlTransport_TlsFail(tr) : 0;
     return tls->turning ? 0 : turn_later(tr);
 }
 
@@ -505,7 +347,7 @@ shut(FlTransport *tr)
             done = 0;
         }
         if (send_out(tr) < 0)
-            return fail(tr);
+            return FlTransport_TlsFail(tr);
     }
     if (done == 0 && tls->notified && !tr->ch.closed) {
         done = skip_to_end(tr);
@@ -561,9 +403,10 @@ turn(FlTransport *tr)
     if (tls->state == FL_TLS_HANDSHAKE)
         err = shake(tr);
     if (err == 0 && tls->state == FL_TLS_OPEN)
-        err = deliver(tr);
+        err = FlTransport_TlsDeliver(tr);
     if (err == 0 && !tr->ch.closed && flush(tr) < 0)
-        err = tls->state == FL_TLS_HANDSHAKE ? fail_handshake(tr) : fail(tr);
+        err = tls->state == FL_TLS_HANDSHAKE ? fail_handshake(tr)
+                                             : FlTransport_TlsFail(tr);
     if (err == 0 && !tr->ch.closed && tls->state == FL_TLS_SHUTTING)
         err = shut(tr);
     tls->turning = false;
@@ -578,7 +421,7 @@ FlTransport_TlsData(FlTransport *tr, const char *p, size_t n)
     if (tr->tls->state == FL_TLS_OVER)
         return 0;
     if (FlTls_Feed(tr->tls, p, n) < 0)
-        return fail(tr);
+        return FlTransport_TlsFail(tr);
     return turn(tr);
 }
 
@@ -593,7 +436,7 @@ FlTransport_TlsEof(FlTransport *tr)
                         "the peer closed the connection during the SSL handshake");
         return fail_handshake(tr);
     }
-    if (tls->state == FL_TLS_OPEN && peer_ended(tr) < 0)
+    if (tls->state == FL_TLS_OPEN && FlTransport_TlsPeerEnded(tr) < 0)
         return -1;
     return turn(tr);
 }

@@ -58,6 +58,18 @@ int FlTransport_TlsResume(FlTransport *tr);
 /* Sends what was written until now. 0 or -1. escapes */
 int FlTransport_TlsFlush(FlTransport *tr);
 
+/* Ends the connection with the current exception, which the peer hears of by an alert if
+ * there is room. 0, or -1: it is fatal and stays set. escapes */
+int FlTransport_TlsFail(FlTransport *tr);
+
+/* The peer has ended its side: the protocol is told once, then we end ours. 0 or -1
+ * (fatal). escapes */
+int FlTransport_TlsPeerEnded(FlTransport *tr);
+
+/* Plain text to the protocol, while it is open, wants some and there is some. 0 or -1
+ * (fatal). escapes */
+int FlTransport_TlsDeliver(FlTransport *tr);
+
 /* Whether encrypted bytes are wanted of the channel. */
 bool FlTransport_TlsReads(const FlTransport *tr);
 
