@@ -167,18 +167,26 @@ encode(FlWebSocketLink *self, PyObject *message, bool binary)
     return frame;
 }
 
+/* A message that nothing waits before is sent whatever its size. */
+static bool
+above_bound(const FlWebSocketLink *self, Py_ssize_t n)
+{
+    size_t queued = FlChannel_Queued(self->link.channel);
+
+    return self->max_write >= 0 && queued > 0 &&
+           queued + (size_t)n > (uint64_t)self->max_write;
+}
+
 /* Whether a frame of n bytes has to go by way of the policy. escapes */
 static bool
 too_slow(FlWebSocketLink *self, Py_ssize_t n)
 {
     if (self->waiting)
         return true;
-    if (self->max_write < 0 ||
-        FlChannel_Queued(self->link.channel) + (size_t)n <= (uint64_t)self->max_write)
+    if (!above_bound(self, n))
         return false;
     FlWebSocket_Uncork(self); /* it waits for us, not for the peer */
-    return self->link.channel == NULL ||
-           FlChannel_Queued(self->link.channel) + (size_t)n > (uint64_t)self->max_write;
+    return self->link.channel == NULL || above_bound(self, n);
 }
 
 static PyObject *

@@ -18,8 +18,8 @@ from pyfastloop.websocket.protocol import (
 )
 
 if TYPE_CHECKING:
-    from pyfastloop.websocket.deflate import Deflater
     from pyfastloop.iostream import IOStream
+    from pyfastloop.websocket.deflate import Deflater
 
 __all__ = ["WebSocketHandler", "publish"]
 

@@ -1028,6 +1028,20 @@ class TestSlowPeers:
         assert got == [messages[i] for i in numbers]
         assert numbers == sorted(numbers)
 
+    def test_a_message_larger_than_the_bound_reaches_who_reads(self):
+        async def main(url, application):
+            connection = await websocket_connect(url)
+            await connection.write_message(b"x" * 300_000, binary=True)
+            assert await connection.read_message() == b"x" * 300_000
+            connection.close()
+
+        served(
+            main,
+            ("/", Noted),
+            websocket_max_write_buffer=1000,
+            websocket_slow_peer="close",
+        )
+
     def test_unknown_policies(self, caplog):
         async def main(url, application):
             with pytest.raises(HTTPClientError):

@@ -114,3 +114,45 @@ async def websocket_compressed(port: int) -> None:
     assert await connection.read_message() == "text " * 100
     connection.close()
     assert await connection.read_message() is None
+
+
+class Topic(websocket.WebSocketHandler):
+    def open(self) -> None:
+        self.subscribe("topic")
+
+    def on_message(self, message: Any) -> None:
+        self.publish("topic", message)
+
+    def get_compression_options(self) -> dict[str, Any] | None:
+        if self.get_argument("deflate", ""):
+            return {"no_context_takeover": True, "max_window_bits": 10}
+        return None
+
+
+@scenario
+def websocket_topics() -> Iterator[Once]:
+    """Published messages, with and without compression, and a drain."""
+    loop = IOLoop()
+    loop.make_current()
+    server = httpserver.HTTPServer(web.Application([(r"/", Topic)]))
+    server.listen(0, "127.0.0.1")
+    (sock,) = server._sockets.values()
+    url = f"ws://127.0.0.1:{sock.getsockname()[1]}/"
+
+    async def once() -> None:
+        plain = await websocket.websocket_connect(url)
+        packed = await websocket.websocket_connect(
+            url + "?deflate=1", compression_options={}
+        )
+        for _ in range(5):
+            await plain.write_message("text " * 50)
+            for member in (plain, packed):
+                assert await member.read_message() == "text " * 50
+        assert await websocket.drain() == 0
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    yield lambda: loop.run_sync(once)
+    server.stop()
+    loop.run_sync(server.close_all_connections)
+    loop.close()
