@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 import socket
@@ -20,6 +21,7 @@ from benchmarks.streams_peers import asking, holding, in_c, knocking
 IOSTREAM = ["pyfastloop", "tornado", "tornado-uvloop"]
 ASYNCIO = ["streams", "streams-uvloop"]
 KIB, MIB = 1 << 10, 1 << 20
+BACKLOG = 4096
 Timed = Awaitable[float]
 ROWS: dict[str, tuple[str, Row, list[str]]] = {}
 UNITS = {"idle": "bytes", "waiting": "bytes"}
@@ -238,7 +240,7 @@ async def asyncio_serve_echo(n: int, size: int) -> float:
             assert count.used.done()
         writer.close()
 
-    server = await asyncio.start_server(serve, sock=listening())
+    server = await asyncio.start_server(serve, sock=listening(), backlog=BACKLOG)
     with asking(server.sockets[0].getsockname()[1], size):
         used: float = await count.used
         for task in tasks:
@@ -502,7 +504,7 @@ async def served(t: Tools, accepted: Callable[[Any], None]) -> Any:
 
 
 def listening() -> socket.socket:
-    sock = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    sock = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
     sock.setblocking(False)
     return sock
 
@@ -539,7 +541,7 @@ async def asyncio_connect(n: int) -> float:
         if left == 0:
             done.set_result(None)
 
-    server = await asyncio.start_server(accepted, sock=listening())
+    server = await asyncio.start_server(accepted, sock=listening(), backlog=BACKLOG)
     start = time.process_time()
     with knocking(server.sockets[0].getsockname(), n):
         await done
@@ -563,13 +565,17 @@ async def idle(t: Tools, read: bool) -> float:
     full = asyncio.get_running_loop().create_future()
     streams: list[Any] = []
 
-    def accepted(stream: Any) -> Any:
+    def accepted(stream: Any) -> None:
         streams.append(stream)
         if len(streams) == many + 1:
             full.set_result(None)
-        return stream.read_until(b"\n") if read else None
 
-    server = await served(t, accepted)
+    async def waits(stream: Any) -> None:
+        accepted(stream)
+        with contextlib.suppress(t.iostream.StreamClosedError):
+            await stream.read_until(b"\n")
+
+    server = await served(t, waits if read else accepted)
     (sock,) = server._sockets.values()
     with holding(sock.getsockname(), 1):
         while not streams:
@@ -598,7 +604,9 @@ async def asyncio_idle(read: bool) -> float:
         accepted(reader, writer)
         await reader.readline()
 
-    server = await asyncio.start_server(waits if read else accepted, sock=listening())
+    server = await asyncio.start_server(
+        waits if read else accepted, sock=listening(), backlog=BACKLOG
+    )
     address = server.sockets[0].getsockname()
     with holding(address, 1):
         while not streams:

@@ -251,6 +251,7 @@ receive(FlChannel *ch, bool *again, bool *dry)
     size_t room = 0;
     char *shared = NULL;
     char *memory = landing(ch, &room, &shared);
+    bool nested = ch->receiving;
     ssize_t got;
     int err = 0;
 
@@ -265,7 +266,7 @@ receive(FlChannel *ch, bool *again, bool *dry)
         *again = ch->io->buffers || ch->brimful;
         ch->receiving = true;
         err = landed(ch, memory, (size_t)got, shared != NULL);
-        ch->receiving = false;
+        ch->receiving = nested;
     }
     if (shared != NULL)
         FlLoop_GiveBuffer(ch->loop, shared);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import hashlib
 import logging
@@ -339,6 +340,50 @@ async def test_idle_stream_does_not_read_ahead_of_its_reader() -> None:
 
 
 # ---- writing ----
+
+
+@on_loop
+async def test_next_piece_of_a_transfer_is_there_when_the_read_returns() -> None:
+    left, right = socket.socketpair()
+    right.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MEGA)
+    right.sendall(bytes(160_000))
+    stream = IOStream(left)
+    await stream.read_bytes(40_000)
+    memory = bytearray(40_000)
+    for read in (stream.read_bytes(40_000), stream.read_into(memory)):
+        assert read.done()
+    waiting = stream.read_bytes(40_001)
+    assert not waiting.done()
+    right.sendall(b"x")
+    assert (await waiting)[-1:] == b"x"
+    right.close()
+    stream.close()
+
+
+@on_loop
+async def test_reader_of_an_endless_transfer_leaves_the_others_their_turn() -> None:
+    left, right = socket.socketpair()
+    stream = IOStream(left)
+    over = asyncio.Event()
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                right.sendall(bytes(MEGA))
+
+    async def others() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        over.set()
+
+    sending = asyncio.get_running_loop().run_in_executor(None, send)
+    task = asyncio.ensure_future(others())
+    while not over.is_set():
+        await stream.read_bytes(32_768)
+    stream.close()
+    await sending
+    await task
+    right.close()
 
 
 @on_loop
