@@ -13,6 +13,9 @@
 #include "base/scan_sets.h"
 #include "base/sha1.h"
 
+/* False hits that fl_scan_find takes before it leaves the rest to memmem. */
+#define FIND_TRIES 16
+
 /* Bits of the class table below. */
 enum { TOKEN = 1, VALUE = 2, TARGET = 4 };
 
@@ -169,6 +172,10 @@ fl_utf8_validate_scalar(fl_utf8_state state, const char *p, size_t n)
     return state;
 }
 
+/* The needle's last byte is looked for, which memchr does many at a time and which finds
+ * the end of a line at once; memmem goes one by one there (lines of 64 bytes by
+ * read_until: benchmarks streams). Data in which that byte is frequent is left to memmem,
+ * which stays linear. */
 size_t
 fl_scan_find(const char *p, size_t n, const char *needle, size_t m)
 {
@@ -178,8 +185,22 @@ fl_scan_find(const char *p, size_t n, const char *needle, size_t m)
     if (m > n) {
         return n;
     }
-    const char *hit =
-        m == 1 ? memchr(p, (uint8_t)needle[0], n) : memmem(p, n, needle, m);
+    size_t start = 0;
+    for (int tries = 0; tries < FIND_TRIES; tries++) {
+        const char *last =
+            memchr(p + start + m - 1, (uint8_t)needle[m - 1], n - start - (m - 1));
+        if (last == NULL) {
+            return n;
+        }
+        start = (size_t)(last - p) - (m - 1);
+        if (memcmp(p + start, needle, m - 1) == 0) {
+            return start;
+        }
+        if (++start + m > n) {
+            return n;
+        }
+    }
+    const char *hit = memmem(p + start, n - start, needle, m);
     return hit == NULL ? n : (size_t)(hit - p);
 }
 

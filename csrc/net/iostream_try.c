@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "base/scan.h"
+
 #define SINK_ASKED ((size_t)1024 * 1024)
 
 /* ---- results in the making ---- */
@@ -148,17 +150,14 @@ try_until(FlIOStream *s, const char *p, size_t n, size_t *took, PyObject **resul
     const char *delimiter = PyBytes_AS_STRING(s->read_arg);
     size_t len = (size_t)PyBytes_GET_SIZE(s->read_arg);
     size_t from = s->read_scanned < n ? s->read_scanned : n;
-    const char *hit = NULL;
+    size_t hit = n < len ? n : from + fl_scan_find(p + from, n - from, delimiter, len);
     size_t limit = s->read_max < 0 ? (size_t)-1 : (size_t)s->read_max;
 
-    if (n >= len)
-        hit = len == 1 ? memchr(p + from, delimiter[0], n - from)
-                       : memmem(p + from, n - from, delimiter, len);
-    if (hit == NULL) {
+    if (hit == n) {
         s->read_scanned = n >= len ? n - len + 1 : 0;
         return n > limit ? unsatisfiable(s, "delimiter") : 0;
     }
-    *took = (size_t)(hit - p) + len;
+    *took = hit + len;
     if (*took > limit)
         return unsatisfiable(s, "delimiter");
     *result = PyBytes_FromStringAndSize(p, (Py_ssize_t)*took);
