@@ -549,6 +549,13 @@ class RequestHandlerBase:
     _auto_finish: bool
     _transforms: Any
     _prepared_future: Any
+    def _init(
+        self,
+        application: Any,
+        request: HTTPServerRequest,
+        kwargs: dict[str, Any],
+        /,
+    ) -> None: ...
     def clear(self) -> None: ...
     def set_status(self, status_code: int, reason: str | None = None) -> None: ...
     def get_status(self) -> int: ...

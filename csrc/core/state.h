@@ -180,6 +180,7 @@
     X(__dict__)                      \
     X(_break_cycles)                 \
     X(_ui)                           \
+    X(_watch_connection)             \
     X(_method)                       \
     X(get)                           \
     X(head)                          \

@@ -8,7 +8,7 @@
  *
  * Layer: web. Threads: none; owned by one loop.
  */
-#include "web/handler.h"
+#include "web/handler_parts.h"
 
 #include <string.h>
 
@@ -365,35 +365,6 @@ web_head(FlHTTP1Connection *conn)
     return (int)answer;
 }
 
-/* RequestHandler.__init__ for an instance as tp_new made it. */
-static int
-init_handler(FlRequestHandler *self, PyObject *kwargs)
-{
-    PyObject *method, *done;
-
-    if (FlRequestHandler_Original(self, FL_HOOK_clear)) {
-        if (FlRequestHandler_Clear(self) < 0)
-            return -1;
-    } else {
-        done = PyObject_CallMethodNoArgs((PyObject *)self, self->st->str_clear);
-        if (done == NULL)
-            return -1;
-        Py_DECREF(done);
-    }
-    if (FlRequestHandler_Original(self, FL_HOOK_initialize) && kwargs == NULL)
-        return 0;
-    if (kwargs == NULL) {
-        done = PyObject_CallMethodNoArgs((PyObject *)self, self->st->str_initialize);
-        Py_XDECREF(done);
-        return done == NULL ? -1 : 0;
-    }
-    method = PyObject_GetAttr((PyObject *)self, self->st->str_initialize);
-    done = method == NULL ? NULL : PyObject_Call(method, self->st->empty_tuple, kwargs);
-    Py_XDECREF(method);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
 /* A handler whose class has an __init__ of its own: the class is called. tp_new gives
  * it its hooks, so that what __init__ calls is C where it is original. */
 static PyObject *
@@ -440,7 +411,7 @@ new_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request)
         self->application = Py_NewRef(application);
         self->request = Py_NewRef(request);
         Py_XSETREF(conn->handler, Py_NewRef((PyObject *)self));
-        err = init_handler(self, kwargs);
+        err = FlHandler_Begin(self, kwargs);
     }
     Py_XDECREF(kwargs);
     if (err < 0)

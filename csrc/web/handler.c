@@ -301,6 +301,7 @@ static PyGetSetDef handler_getset[] = {
 };
 
 static PyMethodDef handler_methods[] = {
+    {"_init", (PyCFunction)(void (*)(void))FlHandler_init, METH_FASTCALL, NULL},
     {"clear", FlHandler_clear, METH_NOARGS,
      PyDoc_STR("Forgets all headers, the status and what was written.")},
     {"set_status", (PyCFunction)(void (*)(void))FlHandler_set_status,

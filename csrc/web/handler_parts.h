@@ -45,6 +45,11 @@ PyObject *FlHandler_RequestAttribute(FlRequestHandler *self, const char *name);
 /* Calls a method without arguments, whatever it is now; 0 or -1. escapes */
 int FlHandler_Call(FlRequestHandler *self, PyObject *name);
 
+/* ---- handler_init.c ---- */
+
+/* clear() and initialize(): kwargs may be NULL. 0 or -1. escapes */
+int FlHandler_Begin(FlRequestHandler *self, PyObject *kwargs);
+
 /* ---- handler_plain.c ---- */
 
 /* What plain headers consist of, for this second; 0 or -1. */
@@ -91,6 +96,7 @@ int FlHandler_LogFinished(FlRequestHandler *self);
 
 /* ---- methods of the type ---- */
 
+PyObject *FlHandler_init(PyObject *op, PyObject *const *args, Py_ssize_t nargs);
 PyObject *FlHandler_clear(PyObject *op, PyObject *unused);
 PyObject *FlHandler_set_status(PyObject *op, PyObject *args, PyObject *kwargs);
 PyObject *FlHandler_get_status(PyObject *op, PyObject *unused);

@@ -27,29 +27,17 @@
 /* Long lists are kept from the formatter, which moves them to and fro. */
 /* clang-format off */
 #define FL_HANDLER_HOOKS(X)                                                            \
-    X(__init__)                                                                        \
-    X(__new__)                                                                         \
-    X(__getattribute__)                                                                \
-    X(__setattr__)                                                                     \
-    X(_execute)                                                                        \
-    X(_begin)                                                                          \
-    X(_method)                                                                         \
-    X(_tell_prepared)                                                                  \
-    X(_handle_failure) X(_handle_request_exception) X(clear) X(set_default_headers)    \
-        X(initialize) X(on_connection_close) X(prepare) X(decode_argument)             \
-            X(check_xsrf_cookie) X(_check_cross_origin) X(SUPPORTED_METHODS)           \
-                X(_stream_request_body) X(finish) X(flush) X(_send_head)               \
-                    X(_complete_head) X(_write_cookies) X(set_etag_header)             \
-                        X(compute_etag) X(check_etag_header)                           \
-                            X(_should_not_send_content)                                \
-                                X(_clear_representation_headers) X(set_status)         \
-                                    X(set_header) X(_convert_header_value)             \
-                                        X(clear_header) X(_log) X(_request_summary)    \
-                                            X(get_status) X(on_finish)                 \
-                                                X(_break_cycles) X(ui) X(settings)     \
-                                                    X(write)                           \
-                                                    X(_get_argument) X(_get_arguments) \
-                                                        X(_remove_control_chars_regex)
+    X(__init__) X(__new__) X(__getattribute__) X(__setattr__) X(_execute) X(_begin)    \
+    X(_method) X(_tell_prepared) X(_handle_failure) X(_handle_request_exception)       \
+    X(clear) X(set_default_headers) X(initialize) X(on_connection_close) X(prepare)    \
+    X(decode_argument) X(check_xsrf_cookie) X(_check_cross_origin)                     \
+    X(SUPPORTED_METHODS) X(_stream_request_body) X(application) X(request) X(finish)   \
+    X(flush) X(_send_head) X(_complete_head) X(_write_cookies) X(set_etag_header)      \
+    X(compute_etag) X(check_etag_header) X(_should_not_send_content)                   \
+    X(_clear_representation_headers) X(set_status) X(set_header)                       \
+    X(_convert_header_value) X(clear_header) X(_log) X(_request_summary)               \
+    X(get_status) X(on_finish) X(_break_cycles) X(ui) X(settings) X(write)             \
+    X(_get_argument) X(_get_arguments) X(_remove_control_chars_regex)
 /* clang-format on */
 
 enum {

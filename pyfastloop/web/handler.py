@@ -53,19 +53,12 @@ class RequestHandler(
         request: httputil.HTTPServerRequest,
         **kwargs: Any,
     ) -> None:
-        super().__init__()
-        self.application = application
-        self.request = request
-        self.path_args = []
-        self.path_kwargs = {}
-        self._headers_written = False
-        self._finished = False
-        self._auto_finish = True
-        self._transforms = None
-        self._prepared_future: Future[None] | None = None
-        self.clear()
-        connection_of(request).set_close_callback(self._connection_closed)
-        self.initialize(**kwargs)
+        # C: super().__init__(), the attributes, clear(), the close callback, and
+        # initialize(**kwargs), in this order.
+        self._init(application, request, kwargs)
+
+    def _watch_connection(self) -> None:
+        connection_of(self.request).set_close_callback(self._connection_closed)
 
     def _initialize(self) -> None:
         pass

@@ -3,7 +3,10 @@ wherever they were replaced."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import socket
+import threading
 
 import pytest
 
@@ -332,3 +335,122 @@ def test_fetch_of_the_client_can_be_wrapped(site, monkeypatch):
     monkeypatch.setattr(AsyncHTTPClient, "fetch", fetch)
     assert s.ask(f"/?url={url}").body == b"x"
     assert seen == [url]
+
+
+def wrap_init(cls, seen):
+    original = cls.__init__
+
+    def wrapped(self, *args, **kwargs):
+        seen.append("init")
+        original(self, *args, **kwargs)
+
+    cls.__init__ = wrapped
+
+
+def test_a_wrapped_init_hands_keywords_on(site):
+    class Handler(web.RequestHandler):
+        def initialize(self, word, other="b"):
+            self.word = word + other
+
+        def get(self):
+            self.write(f"{self.word} {self.path_args} {self.path_kwargs}")
+
+    seen: list[str] = []
+    wrap_init(Handler, seen)
+    s = site([("/", Handler, {"word": "a"})])
+    assert s.ask("/").body == b"ab [] {}"
+    assert seen == ["init"]
+
+
+def test_classes_behind_the_handler_are_initialised(site):
+    class Behind:
+        def __init__(self):
+            self.behind = True
+            super().__init__()
+
+    class Handler(web.RequestHandler, Behind):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+
+        def get(self):
+            self.write(str(self.behind))
+
+    assert site([("/", Handler)]).ask("/").body == b"True"
+
+
+def test_a_handler_that_makes_another_one_of_its_request(site):
+    class Other(web.RequestHandler):
+        def initialize(self, word):
+            self.word = word
+
+        def get(self):
+            self.finish(self.word)
+
+    class Handler(web.RequestHandler):
+        def get(self):
+            self._auto_finish = False
+            Other(self.application, self.request, word="other").get()
+
+    seen: list[str] = []
+    s = site([("/", Handler), ("/wrapped", type("Wrapped", (Handler,), {}))])
+    assert s.ask("/").body == b"other"
+    wrap_init(Other, seen)
+    assert s.ask("/").body == b"other"
+    assert s.ask("/wrapped").body == b"other"
+    assert seen == ["init", "init"]
+
+
+def test_a_property_in_the_place_of_the_request(site):
+    class Handler(web.RequestHandler):
+        @property
+        def request(self):
+            return self.kept
+
+        @request.setter
+        def request(self, value):
+            self.kept = value
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+
+        def get(self):
+            self.write(self.kept.path)
+
+    assert site([("/", Handler)]).ask("/").body == b"/"
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_handler_hears_that_its_peer_has_left(site, wrapped):
+    seen: list[str] = []
+    started = threading.Event()
+
+    class Handler(web.RequestHandler):
+        over: asyncio.Future[None]
+
+        async def get(self):
+            self.left = asyncio.Event()
+            started.set()
+            await self.left.wait()
+            self.over.set_result(None)
+
+        def on_connection_close(self):
+            seen.append("left")
+            self.left.set()
+
+    if wrapped:
+        wrap_init(Handler, seen)
+    s = site([("/", Handler)])
+
+    def leave():
+        with socket.create_connection(("127.0.0.1", s.port), 20) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert started.wait(20)
+
+    async def until_over():
+        loop = asyncio.get_running_loop()
+        Handler.over = loop.create_future()
+        await loop.run_in_executor(None, leave)
+        await Handler.over
+
+    s.run(until_over)
+    assert seen == ["init"] * wrapped + ["left"]
