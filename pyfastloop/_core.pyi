@@ -548,7 +548,7 @@ class RequestHandlerBase:
     _finished: bool
     _auto_finish: bool
     _transforms: Any
-    _prepared_future: Any
+    _prepared_future: Future[None] | None
     def _init(
         self,
         application: Any,

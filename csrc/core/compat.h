@@ -139,6 +139,10 @@ FlCompat_DictVersion(PyObject *dict)
 }
 #endif
 
+/* From 3.13 on a dict may share the values that stand inside its object, and some
+ * versions (3.13.0) tell no watcher of what is stored through the object then. */
+#define FL_SHARED_VALUES (PY_VERSION_HEX >= 0x030D0000)
+
 /* Free lists are compiled out where a sanitizer should see every allocation, and where
  * threads share no lock. */
 #if defined(__SANITIZE_ADDRESS__) || defined(FL_NO_FREELISTS) || \

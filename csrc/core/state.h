@@ -179,6 +179,7 @@
     X(read_chunk_size)               \
     X(__dict__)                      \
     X(_break_cycles)                 \
+    X(_pyfastloop_probe)             \
     X(_ui)                           \
     X(_watch_connection)             \
     X(_method)                       \

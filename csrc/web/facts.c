@@ -16,7 +16,7 @@ grown(void *array, int count, size_t size)
 }
 
 static int
-note_dict(FlFacts *self, FlState *st, PyObject *dict)
+note_dict(FlFacts *self, FlState *st, PyObject *dict, PyObject *owner)
 {
     FlFactDict *dicts;
 
@@ -33,14 +33,14 @@ note_dict(FlFacts *self, FlState *st, PyObject *dict)
     dicts[self->dict_count].dict = dict;
     dicts[self->dict_count].version = 0;
     self->dict_count++;
-    if (!FlHooks_WatchDict(st, dict))
+    if (!FlHooks_WatchDict(st, dict, owner))
         self->epoch = 0;
     return 0;
 }
 
 int
-FlFacts_Note(FlFacts *self, FlState *st, PyObject *dict, PyObject *name,
-             PyObject **value)
+FlFacts_Note(FlFacts *self, FlState *st, PyObject *dict, PyObject *owner,
+             PyObject *name, PyObject **value)
 {
     PyObject *found = PyDict_GetItemWithError(dict, name);
     FlFact *facts;
@@ -53,7 +53,7 @@ FlFacts_Note(FlFacts *self, FlState *st, PyObject *dict, PyObject *name,
     self->facts = facts;
     facts[self->count++] =
         (FlFact){Py_NewRef(dict), Py_NewRef(name), Py_XNewRef(found)};
-    if (note_dict(self, st, dict) < 0)
+    if (note_dict(self, st, dict, owner) < 0)
         return -1;
     if (value != NULL)
         *value = Py_XNewRef(found);

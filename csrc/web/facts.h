@@ -37,10 +37,10 @@ typedef struct {
     uint64_t epoch; /* of the dicts when the facts were true; 0: look every time */
 } FlFacts;
 
-/* Notes that the dict has (or has not) what it has now; *value (nullable) is a new
- * reference to that, or NULL. 0 or -1. */
-int FlFacts_Note(FlFacts *self, FlState *st, PyObject *dict, PyObject *name,
-                 PyObject **value);
+/* Notes that the dict, which is that of `owner` (NULL: of nobody), has (or has not) what
+ * it has now; *value (nullable) is a new reference to that, or NULL. 0 or -1. */
+int FlFacts_Note(FlFacts *self, FlState *st, PyObject *dict, PyObject *owner,
+                 PyObject *name, PyObject **value);
 
 bool FlFacts_LookUp(FlFacts *self);
 

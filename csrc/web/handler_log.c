@@ -34,11 +34,12 @@ level_of(FlRequestHandler *self)
 
 /* Notes a key of a dict and says whether it has the value (NULL: is absent). 1, 0, -1. */
 static int
-note(FlFacts *facts, FlState *st, PyObject *dict, PyObject *name, PyObject *wanted)
+note(FlFacts *facts, FlState *st, PyObject *dict, PyObject *owner, PyObject *name,
+     PyObject *wanted)
 {
     PyObject *value;
 
-    if (FlFacts_Note(facts, st, dict, name, &value) < 0)
+    if (FlFacts_Note(facts, st, dict, owner, name, &value) < 0)
         return -1;
     Py_XDECREF(value);
     return value == wanted;
@@ -49,16 +50,16 @@ note(FlFacts *facts, FlState *st, PyObject *dict, PyObject *name, PyObject *want
 static int
 note_logger(FlFacts *facts, FlState *st, log_level at)
 {
-    PyObject *dict = PyObject_GenericGetDict(st->web_access_log, NULL);
+    PyObject *log = st->web_access_log, *dict = PyObject_GenericGetDict(log, NULL);
     PyObject *cache = NULL, *level = NULL, *enabled;
-    int ok = dict == NULL ? -1 : note(facts, st, dict, st->str_disabled, Py_False);
+    int ok = dict == NULL ? -1 : note(facts, st, dict, log, st->str_disabled, Py_False);
 
     if (ok > 0)
-        ok = note(facts, st, dict, at.method, NULL);
+        ok = note(facts, st, dict, log, at.method, NULL);
     if (ok > 0)
-        ok = note(facts, st, dict, st->str_isEnabledFor, NULL);
+        ok = note(facts, st, dict, log, st->str_isEnabledFor, NULL);
     if (ok > 0)
-        ok = FlFacts_Note(facts, st, dict, st->str__cache, &cache) < 0
+        ok = FlFacts_Note(facts, st, dict, log, st->str__cache, &cache) < 0
                  ? -1
                  : cache != NULL && PyDict_CheckExact(cache);
     if (ok > 0) {
@@ -75,7 +76,7 @@ note_logger(FlFacts *facts, FlState *st, log_level at)
         Py_XDECREF(enabled);
     }
     if (ok > 0)
-        ok = note(facts, st, cache, level, Py_False);
+        ok = note(facts, st, cache, NULL, level, Py_False);
     Py_XDECREF(level);
     Py_XDECREF(cache);
     Py_XDECREF(dict);
@@ -89,14 +90,16 @@ note_quiet(FlFacts *facts, FlRequestHandler *self)
     FlState *st = self->st;
     PyObject *application = Py_NewRef(self->application), *settings = NULL;
     PyObject *dict = PyObject_GenericGetDict(application, NULL);
-    int ok = dict == NULL ? -1 : note(facts, st, dict, st->str_log_request, NULL);
+    int ok = dict == NULL
+                 ? -1
+                 : note(facts, st, dict, application, st->str_log_request, NULL);
 
     if (ok > 0)
-        ok = FlFacts_Note(facts, st, dict, st->str_settings, &settings) < 0
+        ok = FlFacts_Note(facts, st, dict, application, st->str_settings, &settings) < 0
                  ? -1
                  : settings != NULL && PyDict_CheckExact(settings);
     if (ok > 0)
-        ok = note(facts, st, settings, st->str_log_function, NULL);
+        ok = note(facts, st, settings, NULL, st->str_log_function, NULL);
     if (ok > 0)
         ok = note_logger(facts, st, level_of(self));
     Py_XDECREF(settings);

@@ -45,7 +45,8 @@ may_be_name(FlState *st, PyObject *key)
 }
 
 #if FL_TYPE_WATCHERS
-/* A key was added, or the dict is gone and its address free for another. */
+/* A key was added (3.12 may call that a change), or the dict is gone and its address
+ * free for another. */
 static int
 instance_changed(PyDict_WatchEvent event, PyObject *dict, PyObject *key,
                  PyObject *value)
@@ -53,7 +54,7 @@ instance_changed(PyDict_WatchEvent event, PyObject *dict, PyObject *key,
     (void)dict;
     (void)key;
     (void)value;
-    if (event != PyDict_EVENT_MODIFIED && event != PyDict_EVENT_DELETED)
+    if (event != PyDict_EVENT_DELETED)
         fl_instance_epoch++;
     return 0;
 }
@@ -123,8 +124,60 @@ dict_changed(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *v
 }
 #endif
 
+#if FL_TYPE_WATCHERS
+/* Whether an attribute stored on the owner of a watched dict is told. 1, 0 or -1. */
+static int
+stores_are_told(FlState *st, PyObject *owner)
+{
+    uint64_t before = fl_dict_epoch;
+    PyObject *name = st->str__pyfastloop_probe;
+
+    if (PyObject_GenericSetAttr(owner, name, Py_None) < 0)
+        return -1;
+    if (PyObject_GenericSetAttr(owner, name, NULL) < 0)
+        return -1;
+    return fl_dict_epoch != before;
+}
+
+#define SHARED_MOST 30 /* values that an object has inside, at most */
+
+/* Lets the dict have its values to itself: more keys than an object has room for are
+ * put in and taken out again. 0 or -1. */
+static int
+own_values(PyObject *dict)
+{
+    int err = 0;
+
+    for (long i = 0; i <= 2 * SHARED_MOST + 1; i++) {
+        long n = i <= SHARED_MOST ? i : i - SHARED_MOST - 1;
+        PyObject *key = PyUnicode_FromFormat("_pyfastloop_probe_%ld", n);
+
+        if (key == NULL)
+            err = -1;
+        else if (i <= SHARED_MOST ? PyDict_SetItem(dict, key, Py_None) < 0
+                                  : PyDict_DelItem(dict, key) < 0)
+            err = -1;
+        Py_XDECREF(key);
+    }
+    return err;
+}
+
+/* Whether a watcher on the dict hears of stores through its owner, if need be after
+ * making sure of it. */
+static bool
+stores_heard(FlState *st, PyObject *dict, PyObject *owner)
+{
+    int told = !FL_SHARED_VALUES || owner == NULL ? 1 : stores_are_told(st, owner);
+
+    if (told == 0 && own_values(dict) == 0)
+        told = stores_are_told(st, owner);
+    PyErr_Clear();
+    return told > 0;
+}
+#endif
+
 bool
-FlHooks_WatchDict(FlState *st, PyObject *dict)
+FlHooks_WatchDict(FlState *st, PyObject *dict, PyObject *owner)
 {
 #if FL_TYPE_WATCHERS
     if (st->dict_watcher == 0) {
@@ -135,11 +188,12 @@ FlHooks_WatchDict(FlState *st, PyObject *dict)
         st->dict_watcher = id < 0 ? -1 : id + 1;
     }
     if (st->dict_watcher > 0 && PyDict_Watch(st->dict_watcher - 1, dict) == 0)
-        return true;
+        return stores_heard(st, dict, owner);
     PyErr_Clear();
 #else
     (void)st;
     (void)dict;
+    (void)owner;
 #endif
     return false;
 }

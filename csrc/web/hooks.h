@@ -136,9 +136,10 @@ FlHooks_StillClean(PyObject *dict, const FlCleanDict *clean)
 
 /* ---- dicts of which facts are known (facts.h) ---- */
 
-/* Lets changes of an instance's dict move FlHooks_DictEpoch; false where CPython cannot
- * tell them (3.11, or no watcher left): then look every time. */
-bool FlHooks_WatchDict(FlState *st, PyObject *dict);
+/* Lets changes of a dict move FlHooks_DictEpoch, also those made through `owner`, whose
+ * dict it is (NULL: nobody's). False where CPython cannot tell them (3.11, or no watcher
+ * left): then look every time. */
+bool FlHooks_WatchDict(FlState *st, PyObject *dict, PyObject *owner);
 extern uint64_t fl_dict_epoch;
 
 static inline uint64_t

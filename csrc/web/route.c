@@ -284,7 +284,7 @@ note_own(FlState *st, FlFacts *facts, PyObject *object, PyObject *const *names,
     for (int i = 0; ok > 0 && i < count; i++) {
         PyObject *value = NULL;
 
-        if (FlFacts_Note(facts, st, dict, names[i], &value) < 0)
+        if (FlFacts_Note(facts, st, dict, object, names[i], &value) < 0)
             ok = -1;
         else if (value != values[i])
             ok = 0;
@@ -377,9 +377,10 @@ done:
 }
 
 static int
-note_fact(FlRoutes *self, PyObject *dict, PyObject *name, PyObject **value)
+note_fact(FlRoutes *self, PyObject *dict, PyObject *owner, PyObject *name,
+          PyObject **value)
 {
-    return FlFacts_Note(&self->facts, self->st, dict, name, value);
+    return FlFacts_Note(&self->facts, self->st, dict, owner, name, value);
 }
 
 /* The dict of an instance whose class is exactly this one, untouched; *dict new. The
@@ -402,7 +403,7 @@ plain_instance(FlRoutes *self, PyObject *object, FlHooks *hooks, PyObject **dict
 
         if (PyUnicode_READ_CHAR(name, 0) == '_' && PyUnicode_READ_CHAR(name, 1) == '_')
             continue; /* those are looked up on classes only */
-        if (note_fact(self, *dict, name, &value) < 0)
+        if (note_fact(self, *dict, object, name, &value) < 0)
             return -1;
         if (value != NULL) {
             Py_DECREF(value);
@@ -424,9 +425,9 @@ look_around(FlRoutes *self, PyObject *server)
     self->hooks[1] = (FlHooks *)Py_NewRef(st->web_application_hooks);
     self->hooks[2] = (FlHooks *)Py_NewRef(st->web_router_hooks);
     ok = plain_instance(self, server, self->hooks[0], &dict);
-    if (ok > 0 &&
-        (note_fact(self, dict, st->str_xheaders, &xheaders) < 0 ||
-         note_fact(self, dict, st->str_request_callback, &self->application) < 0))
+    if (ok > 0 && (note_fact(self, dict, server, st->str_xheaders, &xheaders) < 0 ||
+                   note_fact(self, dict, server, st->str_request_callback,
+                             &self->application) < 0))
         ok = -1;
     self->xheaders = xheaders == Py_True;
     if (ok > 0 &&
@@ -436,11 +437,14 @@ look_around(FlRoutes *self, PyObject *server)
     Py_CLEAR(xheaders);
     if (ok > 0)
         ok = plain_instance(self, self->application, self->hooks[1], &dict);
-    if (ok > 0 &&
-        (note_fact(self, dict, st->str_settings, &self->settings) < 0 ||
-         note_fact(self, dict, st->str_default_router, &self->default_router) < 0 ||
-         note_fact(self, dict, st->str_wildcard_router, &self->wildcard) < 0 ||
-         note_fact(self, dict, st->str_transforms, &self->transforms) < 0))
+    if (ok > 0 && (note_fact(self, dict, self->application, st->str_settings,
+                             &self->settings) < 0 ||
+                   note_fact(self, dict, self->application, st->str_default_router,
+                             &self->default_router) < 0 ||
+                   note_fact(self, dict, self->application, st->str_wildcard_router,
+                             &self->wildcard) < 0 ||
+                   note_fact(self, dict, self->application, st->str_transforms,
+                             &self->transforms) < 0))
         ok = -1;
     if (ok > 0 && (self->settings == NULL || self->default_router == NULL ||
                    self->wildcard == NULL || self->transforms == NULL ||
@@ -449,12 +453,14 @@ look_around(FlRoutes *self, PyObject *server)
     Py_CLEAR(dict);
     if (ok > 0)
         ok = plain_instance(self, self->default_router, self->hooks[2], &dict);
-    if (ok > 0 && note_fact(self, dict, st->str_rules, &self->default_rules) < 0)
+    if (ok > 0 && note_fact(self, dict, self->default_router, st->str_rules,
+                            &self->default_rules) < 0)
         ok = -1;
     Py_CLEAR(dict);
     if (ok > 0)
         ok = plain_instance(self, self->wildcard, self->hooks[2], &dict);
-    if (ok > 0 && note_fact(self, dict, st->str_rules, &self->rules) < 0)
+    if (ok > 0 &&
+        note_fact(self, dict, self->wildcard, st->str_rules, &self->rules) < 0)
         ok = -1;
     Py_CLEAR(dict);
     if (ok > 0 &&
@@ -466,8 +472,9 @@ look_around(FlRoutes *self, PyObject *server)
         return ok;
     self->any_rule = Py_NewRef(PyList_GET_ITEM(self->default_rules, 0));
     dict = PyObject_GenericGetDict(self->any_rule, NULL);
-    if (dict == NULL || note_fact(self, dict, st->str_matcher, &matcher) < 0 ||
-        note_fact(self, dict, st->str_target, &target) < 0)
+    if (dict == NULL ||
+        note_fact(self, dict, self->any_rule, st->str_matcher, &matcher) < 0 ||
+        note_fact(self, dict, self->any_rule, st->str_target, &target) < 0)
         ok = -1;
     else if (matcher == NULL ||
              !Py_IS_TYPE(matcher, (PyTypeObject *)st->web_any_matches) ||

@@ -15,6 +15,7 @@ from pyfastloop import httputil
 from pyfastloop._core import RequestHandlerBase
 
 if TYPE_CHECKING:
+    from pyfastloop.concurrent import Future
     from pyfastloop.web.application import Application
     from pyfastloop.web.transforms import OutputTransform
     from pyfastloop.web.ui_modules import UIModule
@@ -58,7 +59,7 @@ class HandlerState(RequestHandlerBase):
     _finished: bool
     _auto_finish: bool
     _transforms: list[OutputTransform] | None
-    _prepared_future: Any
+    _prepared_future: Future[None] | None
     _new_cookie: SimpleCookie
     _raw_xsrf_token: tuple[int | None, bytes, float]
     _xsrf_token: bytes

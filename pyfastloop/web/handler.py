@@ -15,7 +15,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from pyfastloop import httputil
-from pyfastloop.concurrent import Future, future_set_result_unless_cancelled
+from pyfastloop.concurrent import future_set_result_unless_cancelled
 from pyfastloop.iostream import StreamClosedError
 from pyfastloop.web.arguments import ArgumentsMixin
 from pyfastloop.web.base import connection_of
