@@ -28,11 +28,19 @@ decoded(FlRequestHandler *self, PyObject *raw, PyObject *name)
 static int
 parse_body(FlRequestHandler *self)
 {
-    PyObject *done, *error;
+    PyObject *request = Py_XNewRef(self->request), *done, *error;
 
-    if (!FlHTTPServerRequest_HasForm((FlHTTPServerRequest *)self->request))
+    if (request == NULL) /* deleted, or a property of the class stands in its place */
+        request = PyObject_GetAttrString((PyObject *)self, "request");
+    if (request == NULL)
+        PyErr_Clear();
+    if (request == NULL || !FlHTTPServerRequest_Check(self->st, request) ||
+        !FlHTTPServerRequest_HasForm((FlHTTPServerRequest *)request)) {
+        Py_XDECREF(request);
         return 0;
-    done = PyObject_CallMethod(self->request, "_parse_body", NULL);
+    }
+    done = PyObject_CallMethod(request, "_parse_body", NULL);
+    Py_DECREF(request);
     if (done == NULL && FlHTTP_IsInputError(self->st)) {
         error = PyErr_GetRaisedException();
         done = PyObject_CallMethod((PyObject *)self, "_refuse_body", "N", error);
