@@ -74,13 +74,22 @@ FlIter_End(PySendResult end, PyObject *result)
     return NULL;
 }
 
+PyObject *
+FlIter_Next(PySendResult end, PyObject *result)
+{
+    if (end != PYGEN_RETURN || result != Py_None)
+        return FlIter_End(end, result);
+    Py_DECREF(result);
+    return NULL;
+}
+
 static PyObject *
 iter_next(PyObject *self)
 {
     PyObject *result;
     PySendResult end = iter_send(self, Py_None, &result);
 
-    return FlIter_End(end, result);
+    return FlIter_Next(end, result);
 }
 
 static PyObject *

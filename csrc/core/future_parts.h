@@ -53,6 +53,10 @@ PyObject *FlFuture_Iter(PyObject *self);
  * StopIteration or the exception. */
 PyObject *FlIter_End(PySendResult end, PyObject *result);
 
+/* The same for the slot tp_iternext, where NULL without an exception means None: since
+ * 3.12 `await` comes this way, and making a StopIteration costs more than all else. */
+PyObject *FlIter_Next(PySendResult end, PyObject *result);
+
 /* The arguments of throw(), as the current exception. */
 void FlIter_RaiseThrown(PyObject *const *args, Py_ssize_t nargs);
 

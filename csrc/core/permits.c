@@ -179,13 +179,16 @@ permit_wait_next(PyObject *self)
     PyObject *result;
     PySendResult end = permit_wait_send(self, Py_None, &result);
 
-    return FlIter_End(end, result);
+    return FlIter_Next(end, result);
 }
 
 static PyObject *
-permit_wait_send_method(PyObject *self, PyObject *Py_UNUSED(value))
+permit_wait_send_method(PyObject *self, PyObject *value)
 {
-    return permit_wait_next(self);
+    PyObject *result;
+    PySendResult end = permit_wait_send(self, value, &result);
+
+    return FlIter_End(end, result);
 }
 
 /* Nobody waits any more: what was handed over by then is given back. 0 or -1. */
