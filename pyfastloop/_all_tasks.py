@@ -37,7 +37,13 @@ class _Tasks(WeakSet[Any]):
 
 
 def join() -> bool:
-    """Do it; False where this asyncio keeps its tasks in some other way."""
+    """Do it; False where this asyncio keeps its tasks in some other way.
+
+    So do CPython 3.14 and later, whose all_tasks is C and looks into a set of its own:
+    there each task is entered when it waits.
+    """
+    if getattr(asyncio.tasks, "_c_all_tasks", None) is not None:
+        return False
     for name in _NAMES:
         tasks = getattr(asyncio.tasks, name, None)
         if type(tasks) is WeakSet:
