@@ -86,7 +86,7 @@ def _handler_lines(handler: type) -> Iterator[str]:
         value = inspect.getattr_static(handler, name)
         if value is vars(RequestHandler)[name]:
             continue
-        if not inspect.isfunction(value):
+        if not (inspect.isfunction(value) or type(value) is _core.CoroutineFunction):
             kind = type(value).__name__
             yield f"  {name}: in Python, for it is a {kind}, not a function"
     if replaced:

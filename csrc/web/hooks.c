@@ -262,8 +262,10 @@ look_at_methods(FlHooks *hooks)
             return -1;
         if (PyObject_GetOptionalAttr((PyObject *)hooks->type, name, &found) < 0)
             plain = -1;
-        /* Only a plain function is called with the handler in front. */
-        if (found != NULL && PyFunction_Check(found))
+        /* What is called with the handler in front: a function, also of gen.coroutine. */
+        if (found != NULL &&
+            (PyFunction_Check(found) ||
+             Py_IS_TYPE(found, hooks->st->CoroutineFunction_type)))
             plain = stored_as_is(hooks->type, name, found);
         Py_DECREF(name);
         if (plain <= 0)

