@@ -263,9 +263,8 @@ look_at_methods(FlHooks *hooks)
         if (PyObject_GetOptionalAttr((PyObject *)hooks->type, name, &found) < 0)
             plain = -1;
         /* What is called with the handler in front: a function, also of gen.coroutine. */
-        if (found != NULL &&
-            (PyFunction_Check(found) ||
-             Py_IS_TYPE(found, hooks->st->CoroutineFunction_type)))
+        if (found != NULL && (PyFunction_Check(found) ||
+                              Py_IS_TYPE(found, hooks->st->CoroutineFunction_type)))
             plain = stored_as_is(hooks->type, name, found);
         Py_DECREF(name);
         if (plain <= 0)
