@@ -130,16 +130,24 @@ FlTls_CallWithView(PyObject *method, PyObject *count, char *p, size_t n, int fla
     return result;
 }
 
+/* Whether the exception of the SSLObject says "not yet": then it is cleared. */
+static bool
+not_yet(FlState *st)
+{
+    if (!PyErr_ExceptionMatches(st->hook_SSLWantReadError) &&
+        !PyErr_ExceptionMatches(st->hook_SSLWantWriteError))
+        return false;
+    PyErr_Clear();
+    return true;
+}
+
 /* What an exception of the SSLObject means: 0 for the peer's end, -EAGAIN, or
  * FL_TLS_RAISED: it stays set. */
 static ssize_t
 raised(FlState *st)
 {
-    if (PyErr_ExceptionMatches(st->hook_SSLWantReadError) ||
-        PyErr_ExceptionMatches(st->hook_SSLWantWriteError)) {
-        PyErr_Clear();
+    if (not_yet(st))
         return -EAGAIN;
-    }
     if (PyErr_ExceptionMatches(st->hook_SSLZeroReturnError)) {
         PyErr_Clear();
         return 0;
@@ -266,7 +274,7 @@ FlTls_Handshake(FlState *st, FlTls *tls)
         Py_DECREF(done);
         return 1;
     }
-    return raised(st) == -EAGAIN ? 0 : -1;
+    return not_yet(st) ? 0 : -1; /* a close_notify is a failure, too, so early */
 }
 
 /* ---- out ---- */
@@ -381,6 +389,7 @@ int
 FlTls_Notify(FlState *st, FlTls *tls)
 {
     PyObject *done;
+    ssize_t said;
 
     if (tls->busy)
         return 0;
@@ -391,5 +400,6 @@ FlTls_Notify(FlState *st, FlTls *tls)
         Py_DECREF(done);
         return 1;
     }
-    return raised(st) == -EAGAIN ? 0 : -1;
+    said = raised(st);
+    return said == 0 ? 1 : said == -EAGAIN ? 0 : -1;
 }

@@ -394,11 +394,26 @@ FlTransport_Filled(FlTransport *tr, size_t n)
     return 0;
 }
 
+/* get_buffer() has begun TLS: what landed in its memory is not plain text. */
+static int
+landed_encrypted(FlTransport *tr, size_t n)
+{
+    Py_buffer lent = tr->lent;
+    int err;
+
+    tr->lent.obj = NULL;
+    err = FlTransport_TlsData(tr, lent.buf, n);
+    PyBuffer_Release(&lent);
+    return err;
+}
+
 static int
 transport_filled(FlChannel *ch, size_t n)
 {
     FlTransport *tr = ch->self;
 
+    if (tr->tls != NULL && tr->lent.obj != NULL)
+        return landed_encrypted(tr, n);
     return tr->landing != NULL ? transport_landed(tr, n) : FlTransport_Filled(tr, n);
 }
 
@@ -491,6 +506,9 @@ transport_wrote(FlChannel *ch)
 
     if (tr->sent.future != NULL && ch->total_sent >= tr->sent.target)
         tell_sent(tr, NULL);
+    /* What TLS keeps counts as well: the channel alone may never have been above. */
+    if (tr->tls != NULL && !PyErr_Occurred())
+        (void)FlTransport_WaterMoved(tr);
 }
 
 static void
@@ -746,12 +764,12 @@ transport_dealloc(PyObject *obj)
     PyObject_GC_UnTrack(obj);
     if (tr->weakrefs != NULL)
         PyObject_ClearWeakRefs(obj);
+    FlAcceptor_Detach(tr); /* nobody may find it in that list from here on */
     FlTransport_GiveBack(tr);
     FlChannel_Clear(&tr->ch); /* closes by tr->file */
     if (tr->tls != NULL)
         FlTls_Free(tr->tls);
     tr->tls = NULL;
-    FlAcceptor_Detach(tr);
     (void)transport_clear(obj);
     Py_CLEAR(tr->context);
     Py_CLEAR(tr->face);

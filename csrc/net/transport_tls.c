@@ -11,6 +11,7 @@
 
 #include <errno.h>
 
+#include "net/channel_internal.h"
 #include "sys/clock.h"
 
 /* Written bytes that are kept for the end of the turn, at most: then they are sent at
@@ -82,6 +83,7 @@ int
 FlTransport_TlsFail(FlTransport *tr)
 {
     PyObject *exc;
+    int err = 0;
 
     if (FlError_IsFatal())
         return -1;
@@ -90,21 +92,17 @@ FlTransport_TlsFail(FlTransport *tr)
     tr->tls->state = FL_TLS_OVER;
     if (!PyObject_TypeCheck(exc, (PyTypeObject *)PyExc_OSError)) {
         PyErr_SetRaisedException(Py_NewRef(exc));
-        if (FlTransport_Report(tr, "Fatal error on SSL protocol") < 0) {
-            Py_DECREF(exc);
-            return -1;
-        }
+        err = FlTransport_Report(tr, "Fatal error on SSL protocol");
     }
-    if (send_out(tr) < 0) {
-        if (FlError_IsFatal()) {
-            Py_DECREF(exc);
-            return -1;
-        }
-        PyErr_Clear(); /* the first failure is the one to tell */
+    if (err == 0 && send_out(tr) < 0) {
+        if (FlError_IsFatal())
+            err = -1;
+        else
+            PyErr_Clear(); /* the first failure is the one to tell */
     }
     FlTransport_Abort(tr, exc);
     Py_DECREF(exc);
-    return 0;
+    return err;
 }
 
 /* The handshake has failed. A server says so in debug mode only: strangers knock. */
@@ -187,18 +185,23 @@ FlTransport_TlsAttach(FlTransport *tr, PyObject *parts, PyObject *waiter)
 int
 FlTransport_TlsBegin(FlTransport *tr)
 {
+    int err;
+
     if (tr->ch.closed)
         return 0;
     if (arm(tr, tr->tls->handshake_ns) < 0 || FlTransport_SettleReading(tr) < 0)
         return fail_handshake(tr);
-    return turn(tr);
+    err = turn(tr);
+    if (err == 0 && tr->ch.eof && !tr->ch.closed) /* a plain protocol has seen it */
+        err = FlTransport_TlsEof(tr);
+    return err;
 }
 
 static int
 shake(FlTransport *tr)
 {
     FlTls *tls = tr->tls;
-    int done = FlTls_Handshake(tr->st, tls);
+    int done = FlTls_Handshake(tr->st, tls), err = 0;
 
     if (tr->ch.closed || tls->state != FL_TLS_HANDSHAKE) {
         if (done < 0 && FlError_IsFatal())
@@ -213,9 +216,11 @@ shake(FlTransport *tr)
     tls->state = FL_TLS_OPEN;
     tls->shook = true;
     FlLoop_Disarm(tr->ch.loop, &tls->timer);
-    if (!tr->started && FlTransport_Begin(tr->ch.loop, (PyObject *)tr) < 0)
+    if (!tr->started)
+        err = FlTransport_Begin(tr->ch.loop, (PyObject *)tr);
+    tell_waiter(tls, NULL); /* connection_made() may have raised what ends the loop */
+    if (err < 0)
         return -1;
-    tell_waiter(tls, NULL);
     return FlTransport_SettleReading(tr) < 0 ? FlTransport_TlsFail(tr) : 0;
 }
 
@@ -375,7 +380,8 @@ turn_run(FlLoop *loop, PyObject *obj)
 
     (void)loop;
     tr->tls->turn_due = false;
-    return turn(tr);
+    /* What leaves the loop ends the connection, as it does out of the channel's ops. */
+    return turn(tr) < 0 ? fl_channel_fail_raised(&tr->ch) : 0;
 }
 
 static int
@@ -404,6 +410,9 @@ turn(FlTransport *tr)
         err = shake(tr);
     if (err == 0 && tls->state == FL_TLS_OPEN)
         err = FlTransport_TlsDeliver(tr);
+    if (err == 0 && tls->eof && !tr->ch.closed && !tr->paused &&
+        tls->state == FL_TLS_OPEN)
+        err = FlTransport_TlsPeerEnded(tr); /* behind all that came before it */
     if (err == 0 && !tr->ch.closed && flush(tr) < 0)
         err = tls->state == FL_TLS_HANDSHAKE ? fail_handshake(tr)
                                              : FlTransport_TlsFail(tr);
@@ -412,6 +421,8 @@ turn(FlTransport *tr)
     tls->turning = false;
     if (err == 0 && !tr->ch.closed)
         err = FlTransport_WaterMoved(tr);
+    if (err < 0 && !FlError_IsFatal()) /* no memory: the loop does not end by it */
+        err = FlTransport_TlsFail(tr);
     return err;
 }
 
@@ -436,8 +447,6 @@ FlTransport_TlsEof(FlTransport *tr)
                         "the peer closed the connection during the SSL handshake");
         return fail_handshake(tr);
     }
-    if (tls->state == FL_TLS_OPEN && FlTransport_TlsPeerEnded(tr) < 0)
-        return -1;
     return turn(tr);
 }
 
