@@ -171,6 +171,7 @@
     X(_connections)                  \
     X(_full)                         \
     X(_greetings)                    \
+    X(HTTP1ServerConnection)         \
     X(_refused)                      \
     X(conn_params)                   \
     X(max_buffer_size)               \
@@ -351,6 +352,7 @@
     X(web_any_matches)       \
     X(web_server)            \
     X(web_accept_server)     \
+    X(web_accept_module)     \
     X(web_accept_connection) \
     X(web_access_log)        \
     X(web_server_header)     \

@@ -55,6 +55,17 @@ plain_server(FlState *st, PyObject *server)
     return dict;
 }
 
+/* Whether the module still makes connections of our class. */
+static bool
+makes_ours(FlState *st)
+{
+    PyObject *names =
+        st->web_accept_module == NULL ? NULL : PyModule_GetDict(st->web_accept_module);
+
+    return names != NULL && PyDict_GetItem(names, st->str_HTTP1ServerConnection) ==
+                                (PyObject *)st->HTTP1ServerConnection_type;
+}
+
 /* A number of the server's: *value, 0 for None. */
 static bool
 number(PyObject *dict, PyObject *name, Py_ssize_t *value)
@@ -71,6 +82,20 @@ number(PyObject *dict, PyObject *name, Py_ssize_t *value)
         return true;
     PyErr_Clear();
     return false;
+}
+
+/* A connection that could not be served counts no longer, and is closed. */
+static void
+forget(PyObject *set, PyObject *connection)
+{
+    PyObject *why = PyErr_GetRaisedException();
+    FlChannel *channel = ((FlHTTP1ServerConnection *)connection)->channel;
+
+    if (PySet_Discard(set, connection) < 0)
+        PyErr_Clear();
+    if (channel != NULL)
+        FlChannel_Close(channel, NULL);
+    PyErr_SetRaisedException(why);
 }
 
 /* 1: the connection is served; 0: it is Python's; -1 with an exception (fd is taken). */
@@ -103,6 +128,8 @@ serve(FlState *st, FlLoop *loop, PyObject *server, PyObject *dict, int fd,
     err = connection == NULL ? -1 : PySet_Add(set, connection);
     if (err == 0)
         err = FlHTTP1Server_Start((FlHTTP1ServerConnection *)connection, server);
+    if (err < 0 && connection != NULL)
+        forget(set, connection);
     Py_XDECREF(connection);
     Py_XDECREF(stream);
     Py_DECREF(params);
@@ -120,7 +147,7 @@ accept_http(FlListener *listener, PyObject *server, int fd, const fl_address *pe
 
     if (peer->len != 0 &&
         (peer->addr.ss_family == AF_INET || peer->addr.ss_family == AF_INET6) &&
-        original((FlHooks *)st->web_accept_connection))
+        makes_ours(st) && original((FlHooks *)st->web_accept_connection))
         dict = plain_server(st, server);
     if (dict != NULL) {
         answer = serve(st, loop, server, dict, fd, peer);
@@ -167,9 +194,11 @@ FlWeb_RememberServer(FlState *st, PyObject *type)
         FlHooks_OfClass(st, (PyObject *)st->HTTP1ServerConnection_type,
                         connection_names, COUNT(connection_names));
 
+    Py_XSETREF(st->web_accept_module, PyImport_ImportModule("pyfastloop.httpserver"));
     Py_XSETREF(st->web_accept_server, (PyObject *)server);
     Py_XSETREF(st->web_accept_connection, (PyObject *)connection);
-    return server == NULL || connection == NULL ? -1 : 0;
+    return server == NULL || connection == NULL || st->web_accept_module == NULL ? -1
+                                                                                 : 0;
 }
 
 /* http_listener(socket, server): a Listener that serves what it accepts. */

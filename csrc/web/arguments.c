@@ -280,11 +280,13 @@ last_value(FlRequestHandler *self, PyObject *name, PyObject *fallback, PyObject 
 static PyObject *
 source_of(FlRequestHandler *self, PyObject *which)
 {
-    if (self->request == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "the handler has no request");
-        return NULL;
-    }
-    return PyObject_GetAttr(self->request, which);
+    PyObject *request = Py_XNewRef(self->request), *source;
+
+    if (request == NULL) /* a property of the class may stand in its place */
+        request = PyObject_GetAttrString((PyObject *)self, "request");
+    source = request == NULL ? NULL : PyObject_GetAttr(request, which);
+    Py_XDECREF(request);
+    return source;
 }
 
 static PyObject *

@@ -365,8 +365,9 @@ web_head(FlHTTP1Connection *conn)
     return (int)answer;
 }
 
-/* A handler whose class has an __init__ of its own: the class is called. tp_new gives
- * it its hooks, so that what __init__ calls is C where it is original. */
+/* A handler whose class has an __init__ of its own, or a say in what __init__ sets: the
+ * class is called. tp_new gives it its hooks, so that what __init__ calls is C where it
+ * is original. */
 static PyObject *
 call_class(FlHTTP1Connection *conn, PyObject *application, PyObject *request)
 {
@@ -396,7 +397,7 @@ new_handler(FlHTTP1Connection *conn, PyObject *application, PyObject *request)
 {
     FlHooks *hooks = (FlHooks *)conn->match[0];
 
-    if ((hooks->replaced & FL_HOOK_BIT(__init__)) != 0)
+    if ((hooks->replaced & FL_HOOKS_INIT) != 0 || hooks->init_behind)
         return call_class(conn, application, request);
 
     FlRequestHandler *self = (FlRequestHandler *)hooks->type->tp_alloc(hooks->type, 0);

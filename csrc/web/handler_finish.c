@@ -97,6 +97,22 @@ our_headers(FlRequestHandler *self)
     return self->plain != FL_PLAIN_NOT || FlHandler_HasMap(self);
 }
 
+/* 0 or -1. escapes */
+static int
+set_length_by_name(FlRequestHandler *self, Py_ssize_t size)
+{
+    FlState *st = self->st;
+    PyObject *length = PyLong_FromSsize_t(size), *done = NULL;
+
+    if (length != NULL)
+        done = PyObject_CallMethodObjArgs(
+            (PyObject *)self, st->str_set_header,
+            FlHTTPHeaders_KnownName(st, FL_H_CONTENT_LENGTH), length, NULL);
+    Py_XDECREF(length);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
 /* What only a whole answer can know: ETag, 304, Content-Length. */
 static int
 complete_head(FlRequestHandler *self)
@@ -137,6 +153,8 @@ complete_head(FlRequestHandler *self)
     size = FlHandler_BodySize(self);
     if (size < 0)
         return -1;
+    if (!ORIGINAL(self, set_header) || !ORIGINAL(self, _convert_header_value))
+        return set_length_by_name(self, size);
     if (self->plain != FL_PLAIN_NOT) {
         self->plain_length = size;
         return 0;

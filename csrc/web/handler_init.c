@@ -44,17 +44,9 @@ static int
 call_next_init(FlRequestHandler *self)
 {
     FlState *st = self->st;
-    PyObject *mro = Py_TYPE(self)->tp_mro, *super, *done;
-    bool behind = false, plain = true;
+    PyObject *super, *done;
 
-    for (Py_ssize_t i = 0; mro != NULL && i < PyTuple_GET_SIZE(mro); i++) {
-        PyObject *type = PyTuple_GET_ITEM(mro, i);
-
-        if (behind && ((PyTypeObject *)type)->tp_init != PyBaseObject_Type.tp_init)
-            plain = false;
-        behind = behind || type == st->web_handler;
-    }
-    if (plain || !behind)
+    if (!FlHooks_InitBehind(st, Py_TYPE(self)))
         return 0;
     super = PyObject_CallFunctionObjArgs((PyObject *)&PySuper_Type, st->web_handler,
                                          (PyObject *)self, NULL);

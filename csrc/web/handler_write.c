@@ -35,6 +35,7 @@ encode_json(FlRequestHandler *self, PyObject *chunk)
 {
     FlState *st = self->st;
     PyObject *octets, *kind, *done;
+    bool original;
 
     octets = FlWeb_Json(st, chunk);
     if (octets == Py_None) {
@@ -43,7 +44,8 @@ encode_json(FlRequestHandler *self, PyObject *chunk)
     }
     if (octets == NULL)
         return NULL;
-    if (self->plain != FL_PLAIN_NOT && ORIGINAL(self, set_header)) {
+    original = ORIGINAL(self, set_header) && ORIGINAL(self, _convert_header_value);
+    if (self->plain != FL_PLAIN_NOT && original) {
         self->plain = FL_PLAIN_JSON;
         return octets;
     }
@@ -52,7 +54,7 @@ encode_json(FlRequestHandler *self, PyObject *chunk)
         Py_DECREF(octets);
         return NULL;
     }
-    if (ORIGINAL(self, set_header) && FlHandler_HasMap(self)) {
+    if (original && FlHandler_HasMap(self)) {
         if (FlHTTPHeaders_SetId(FlHandler_Map(self), FL_H_CONTENT_TYPE, kind) < 0)
             Py_CLEAR(octets);
     } else {

@@ -276,6 +276,22 @@ look_at_methods(FlHooks *hooks)
     return 0;
 }
 
+bool
+FlHooks_InitBehind(FlState *st, PyTypeObject *type)
+{
+    PyObject *mro = type->tp_mro;
+    bool behind = false;
+
+    for (Py_ssize_t i = 0; mro != NULL && i < PyTuple_GET_SIZE(mro); i++) {
+        PyObject *base = PyTuple_GET_ITEM(mro, i);
+
+        if (behind && ((PyTypeObject *)base)->tp_init != PyBaseObject_Type.tp_init)
+            return true;
+        behind = behind || base == st->web_handler;
+    }
+    return false;
+}
+
 int
 FlHooks_VerifyAll(FlHooks *hooks)
 {
@@ -294,6 +310,7 @@ FlHooks_VerifyAll(FlHooks *hooks)
     if (look_at_methods(hooks) < 0)
         return -1;
     hooks->replaced = replaced;
+    hooks->init_behind = FlHooks_InitBehind(hooks->st, hooks->type);
     hooks->epoch = watch_type(hooks) ? epoch : 0;
     return 0;
 }
@@ -313,6 +330,7 @@ FlHooks_New(FlState *st, PyTypeObject *type, PyObject *names, PyObject *original
     hooks->replaced = 0;
     hooks->epoch = 0;
     hooks->tag = 0;
+    hooks->init_behind = false;
     for (int i = 0; i < FL_HOOK_METHODS; i++)
         hooks->methods[i] = NULL;
     PyObject_GC_Track(hooks);

@@ -56,6 +56,10 @@ enum {
      FL_HOOK_BIT(_handle_failure) | FL_HOOK_BIT(_stream_request_body) |                \
      FL_HOOK_BIT(_check_cross_origin) | FL_HOOK_BIT(SUPPORTED_METHODS))
 
+/* What must be original for a handler to be made without its __init__. */
+#define FL_HOOKS_INIT \
+    (FL_HOOK_BIT(__init__) | FL_HOOK_BIT(application) | FL_HOOK_BIT(request))
+
 #define FL_HOOK_METHODS 8 /* by enum fl_method: GET ... OPTIONS */
 
 /* One class and what its hooks are; a hidden Python type, shared by references. */
@@ -69,6 +73,7 @@ typedef struct {
     uint64_t replaced; /* bit i: hook i is not the original */
     uint64_t epoch;    /* of the last verification; 0: verify every time */
     unsigned tag;      /* 3.11: the class's version tag then */
+    bool init_behind;  /* as FlHooks_InitBehind says */
     PyObject
         *methods[FL_HOOK_METHODS]; /* owned: get, post ..., as the class has them */
 } FlHooks;
@@ -87,6 +92,10 @@ FlHooks *FlHooks_OfClass(FlState *st, PyObject *type, const char *const *names,
 extern uint64_t fl_hook_epoch;
 
 int FlHooks_VerifyAll(FlHooks *hooks); /* escapes */
+
+/* Whether a class behind RequestHandler in the order of bases has an __init__, which
+ * RequestHandler's calls. */
+bool FlHooks_InitBehind(FlState *st, PyTypeObject *type);
 
 /* Whether `replaced` is known to be true. */
 static inline bool

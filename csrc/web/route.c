@@ -814,8 +814,10 @@ FlRoutes_Match(FlRoutes *self, FlHeadBlock *block, PyObject *match[3])
                 text = PyUnicode_DecodeLatin1(path.p, (Py_ssize_t)path.n, NULL);
             found = text == NULL ? -1 : match_regex(r, text, &match[2]);
         }
-        if (found == 0)
+        if (found == 0 && route_current(self, r))
             continue;
+        if (found == 0) /* what it matches now is Python's to find out */
+            break;
         if (found < 0) {
             answer = FL_ROUTE_ERROR;
         } else if (route_current(self, r)) {

@@ -8,7 +8,7 @@
  */
 #include "http/ws_link.h"
 #include "proto/tokens.h"
-#include "web/handler.h"
+#include "web/handler_parts.h"
 
 typedef struct {
     FlRequestHandler base;
@@ -145,12 +145,10 @@ ws_handler_field(PyObject *op, PyObject *name)
 
     if (p == NULL)
         return NULL;
-    if (self->request == NULL)
-        return PyErr_Format(PyExc_RuntimeError, "this handler has no request");
     id = fl_header_lookup(fl_span_make(p, (size_t)n));
-    request = (FlHTTPServerRequest *)self->request;
-    if (id != FL_H_OTHER && FlHTTPServerRequest_Check(self->st, self->request) &&
-        request->headers == NULL && request->block != NULL) {
+    request = FlHandler_Request(self);
+    if (id != FL_H_OTHER && request != NULL && request->headers == NULL &&
+        request->block != NULL) {
         const fl_head *head = &request->block->head;
 
         for (uint32_t i = 0; i < head->nfields; i++) {
@@ -167,7 +165,7 @@ ws_handler_field(PyObject *op, PyObject *name)
             return PyUnicode_DecodeLatin1(span.p, (Py_ssize_t)span.n, NULL);
         }
     }
-    headers = PyObject_GetAttrString(self->request, "headers");
+    headers = FlHandler_RequestAttribute(self, "headers");
     value = headers == NULL ? NULL : PyObject_CallMethod(headers, "get", "O", name);
     Py_XDECREF(headers);
     return value;

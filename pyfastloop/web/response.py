@@ -137,7 +137,7 @@ class ResponseMixin(CookiesMixin, HandlerState):
                 )
             self._clear_representation_headers()
         elif "Content-Length" not in self._headers:
-            self._headers["Content-Length"] = str(sum(map(len, self._write_buffer)))
+            self.set_header("Content-Length", sum(map(len, self._write_buffer)))
 
     @staticmethod
     def _should_not_send_content(status_code: int) -> bool:

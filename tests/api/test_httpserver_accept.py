@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from pyfastloop import web
+from pyfastloop import httpserver, web
 from pyfastloop.httpserver import HTTPServer
 
 
@@ -110,16 +110,20 @@ def test_a_replaced_context_class_is_used(site, monkeypatch):
 
 def test_a_connection_is_no_garbage(site):
     s = site([("/", Peer)])
+
+    def contexts():
+        name = "_HTTPRequestContext"
+        return [o for o in gc.get_objects() if type(o).__name__ == name]
+
     s.ask()
     gc.collect()
     gc.disable()
     try:
+        before = contexts()  # what others have kept
         for _ in range(5):
             s.ask()
         s.run(s.server.close_all_connections)
-        found = [
-            o for o in gc.get_objects() if type(o).__name__ == "_HTTPRequestContext"
-        ]
+        found = [o for o in contexts() if not any(o is b for b in before)]
     finally:
         gc.enable()
     assert found == []
@@ -143,3 +147,18 @@ def test_high_bytes_of_a_target_are_latin_1_and_arguments_utf_8(site):
     answer = s.raw(b"GET /caf\xc3\xa9?q=\xc3\xa9" + head).decode()
     assert answer.endswith(repr(("caf\xc3\xa9", "/caf\xc3\xa9", "\xe9")))
     assert s.raw(b"GET /?q=\xe9" + head).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_replaced_connection_class_is_used(site, monkeypatch):
+    served = []
+
+    class Connection(httpserver.HTTP1ServerConnection):
+        def start_serving(self, delegate):
+            served.append(delegate)
+            return super().start_serving(delegate)
+
+    s = site([("/", Peer)])
+    s.ask()
+    monkeypatch.setattr(httpserver, "HTTP1ServerConnection", Connection)
+    assert s.ask().code == 200
+    assert served == [s.server]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import socket
 import threading
 
@@ -454,3 +455,110 @@ def test_a_handler_hears_that_its_peer_has_left(site, wrapped):
 
     s.run(until_over)
     assert seen == ["init"] * wrapped + ["left"]
+
+
+@pytest.mark.parametrize("name", ["request", "application"])
+def test_a_property_hears_what_init_sets(site, name):
+    """The class has what ``__init__`` sets as a property with a setter."""
+    seen = []
+
+    def store(self, value):
+        seen.append(type(value).__name__)
+        self.kept = value
+
+    class Handler(web.RequestHandler):
+        def get(self):
+            self.write(self.request.path + str(len(self.application.settings)))
+
+        def post(self):
+            self.write(self.get_argument("a"))
+
+    setattr(Handler, name, property(lambda self: self.kept, store))
+    s = site([("/", Handler)])
+    assert s.ask("/").text == "/0"
+    assert len(seen) == 1
+    assert s.ask("/?a=1", "POST").text == "1"
+
+
+def test_a_class_behind_the_handler_is_initialised(site):
+    """RequestHandler's ``__init__`` calls that of a base named after it."""
+
+    class Behind:
+        def __init__(self):
+            self.tags = ["behind"]
+
+    class Handler(web.RequestHandler, Behind):
+        def initialize(self, tag):
+            self.tags.append(tag)
+
+        def get(self):
+            self.write(" ".join(self.tags))
+
+    s = site([("/", Handler, {"tag": "init"})])
+    assert s.ask("/").text == "behind init"
+    Behind.__init__ = lambda self: setattr(self, "tags", ["patched"])
+    assert s.ask("/").text == "patched init"
+
+
+def test_an_init_given_later_to_a_class_behind(site):
+    class Behind:
+        tag = "none"
+
+    class Handler(web.RequestHandler, Behind):
+        def get(self):
+            self.write(self.tag)
+
+    s = site([("/", Handler)])
+    assert s.ask("/").text == "none"
+    Behind.__init__ = lambda self: setattr(self, "tag", "some")
+    assert s.ask("/").text == "some"
+
+
+@pytest.mark.parametrize("flags", [set(), {"_should_not_send_content"}])
+def test_set_header_hears_of_all_that_depends_on_the_body(site, flags):
+    names = []
+
+    class Handler(web.RequestHandler):
+        def set_header(self, name, value):
+            names.append((name, type(value)))
+            super().set_header(name, value)
+
+        def get(self):
+            self.write({"a": 1})
+
+    for name in flags:
+        original = getattr(web.RequestHandler, name)
+        setattr(Handler, name, staticmethod(lambda code, f=original: f(code)))
+    assert site([("/", Handler)]).ask("/").headers["Content-Length"] == "8"
+    assert names == [("Content-Type", str), ("Etag", str), ("Content-Length", int)]
+
+
+def test_values_are_converted_by_the_hook_for_it(site):
+    seen = []
+
+    class Handler(web.RequestHandler):
+        def _convert_header_value(self, value):
+            seen.append(value)
+            return super()._convert_header_value(value)
+
+        def get(self):
+            self.write({"a": 1})
+
+    assert site([("/", Handler)]).ask("/").body == b'{"a": 1}'
+    assert seen[0] == "application/json; charset=UTF-8"
+    assert seen[2:] == [8]
+
+
+def test_an_earlier_rule_that_gets_another_pattern(site):
+    class Handler(web.RequestHandler):
+        def initialize(self, name):
+            self.name = name
+
+        def get(self):
+            self.write(self.name)
+
+    s = site([("/a", Handler, {"name": "one"}), ("/b", Handler, {"name": "two"})])
+    assert s.ask("/b").text == "two"
+    rules = s.app.wildcard_router.rules
+    rules[0].matcher.regex = re.compile("/b$")
+    assert s.ask("/b").text == "one"
