@@ -548,7 +548,10 @@ FlHTTP1_Finish(FlHTTP1Connection *conn)
         PyObject *stream = Py_NewRef(conn->stream);
 
         conn->write_finished = true;
-        FlChannel_Close(conn->channel, NULL);
+        if (FlChannel_Flush(conn->channel) < 0) /* pieces held for their turn */
+            FlHTTP_LogUncaught(conn->loop);
+        if (!stream_closed(conn))
+            FlChannel_Close(conn->channel, NULL);
         Py_DECREF(stream);
         raise_output_error(conn, "Tried to write %lld bytes less than Content-Length",
                            (long long)conn->expected);

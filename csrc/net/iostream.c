@@ -36,7 +36,8 @@ stream_close(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"exc_info", NULL};
     FlIOStream *s = (FlIOStream *)self;
-    PyObject *exc_info = Py_False, *exc;
+    PyObject *exc_info = Py_False, *exc, *raised = NULL;
+    int err = 0;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:close", names, &exc_info) ||
         fl_stream_check(s) < 0)
@@ -44,10 +45,18 @@ stream_close(PyObject *self, PyObject *args, PyObject *kwargs)
     exc = exception_of(exc_info);
     if (exc == Py_None)
         Py_CLEAR(exc);
+    /* What is held back for the rest of this turn was written, to who wrote it. */
+    if (s->channel.corked > 0)
+        err = FlChannel_Flush(&s->channel);
+    if (err < 0)
+        raised = PyErr_GetRaisedException();
     if (!s->channel.closed)
         fl_stream_close(s, exc);
     Py_XDECREF(exc);
-    Py_RETURN_NONE;
+    if (err == 0)
+        Py_RETURN_NONE;
+    PyErr_SetRaisedException(raised);
+    return NULL;
 }
 
 static PyObject *

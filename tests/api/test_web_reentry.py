@@ -636,3 +636,25 @@ def test_the_collector_finds_nothing_after_a_request(site, handler, data):
         gc.garbage.clear()
         gc.enable()
     assert found == []
+
+
+@pytest.mark.parametrize("requests", [1, 2])
+@pytest.mark.parametrize("way", ["flush", "finish", "short"])
+def test_what_was_sent_before_a_close_arrives(site, way, requests):
+    """Nothing that was flushed is kept back until a stream is closed."""
+
+    class Handler(web.RequestHandler):
+        def get(self):
+            self.set_header("Content-Length", "9")
+            self.write("flu" if way == "short" else "flushed..")
+            if way == "finish":
+                self.finish()
+            else:
+                self.flush()
+            if way != "short":
+                self.request.connection.stream.close()
+
+    s = site([("/", Handler)])
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    answer = s.raw(request * requests)
+    assert answer.endswith(b"\r\n\r\n" + (b"flu" if way == "short" else b"flushed.."))
