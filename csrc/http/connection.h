@@ -255,19 +255,12 @@ PyObject *FlHTTP1_SendFile(FlHTTP1Connection *conn, int status, PyObject *reason
 
 /* ---- server_connection.c ---- */
 
-/* A bad message: logs, answers with the status if nothing was answered yet, lingers. */
-void FlHTTP1Server_Refuse(FlHTTP1ServerConnection *server, int status,
-                          const char *why); /* escapes */
-
 /* The answer of the current exchange is complete; goes on with the next request, now or
  * from the ring, or closes. */
 void FlHTTP1Server_Answered(FlHTTP1ServerConnection *server); /* escapes */
 
 /* The current exchange's stream goes to somebody else. */
 void FlHTTP1Server_Detached(FlHTTP1ServerConnection *server); /* escapes */
-
-void FlHTTP1Server_Deadline(FlHTTP1ServerConnection *server, uint8_t kind,
-                            double seconds);
 
 /* Offers the tail again; from the ring, not from inside user code. 0, or -1 (fatal).
  * escapes */
@@ -279,13 +272,28 @@ void FlHTTP1Server_Cork(FlHTTP1ServerConnection *server);
 /* What is written in this turn of the loop leaves together, at its end. */
 void FlHTTP1Server_Hold(FlHTTP1ServerConnection *server);
 
+/* start_serving: 0 or -1. escapes */
+int FlHTTP1Server_Start(FlHTTP1ServerConnection *server, PyObject *delegate);
+
+/* ---- server_deadline.c ---- */
+
+/* Sets the deadline, in the place of the one before. Negative seconds: no limit, but for
+ * those of a whole body and its rate. */
+void FlHTTP1Server_Deadline(FlHTTP1ServerConnection *server, uint8_t kind,
+                            double seconds);
+
+/* ---- server_refuse.c ---- */
+
+/* A bad message: logs, answers with the status if nothing was answered yet, lingers. */
+void FlHTTP1Server_Refuse(FlHTTP1ServerConnection *server, int status,
+                          const char *why); /* escapes */
+
+/* ---- server_type.c ---- */
+
 /* A connection of an accepted stream, whose context is made when somebody asks for it
  * (`peer` of the family AF_INET or AF_INET6). New reference or NULL. */
 PyObject *FlHTTP1Server_New(FlState *st, PyObject *stream, FlHTTP1Parameters *params,
                             const fl_address *peer);
-
-/* start_serving: 0 or -1. escapes */
-int FlHTTP1Server_Start(FlHTTP1ServerConnection *server, PyObject *delegate);
 
 /* The context, made now where it was put off; borrowed, or NULL: there is none. escapes */
 PyObject *FlHTTP1Server_Context(FlHTTP1ServerConnection *server);
