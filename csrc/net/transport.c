@@ -749,6 +749,11 @@ transport_finalize(PyObject *obj)
     pending = PyErr_GetRaisedException();
     if (PyErr_ResourceWarning(obj, 1, "unclosed transport %R", obj) < 0)
         PyErr_WriteUnraisable(obj);
+    if (tr->file != NULL) { /* while that is whole: the collector may empty it next */
+        tr->closing = tr->ch.told = true;
+        FlChannel_Close(&tr->ch, NULL);
+    }
+    FlAcceptor_Detach(tr); /* so is the server */
     if (pending != NULL)
         PyErr_SetRaisedException(pending);
 }

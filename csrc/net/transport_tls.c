@@ -512,6 +512,10 @@ FlTransport_TlsInfo(FlTransport *tr, PyObject *name)
         if (PyUnicode_CompareWithASCIIString(name, asked[i][0]) != 0)
             continue;
         value = PyObject_CallMethod(tls->object, asked[i][1], NULL);
+        if (value == NULL && PyErr_ExceptionMatches(PyExc_ValueError)) {
+            PyErr_Clear(); /* a failure has put it back before its handshake */
+            return NULL;
+        }
         if (value != NULL && tr->extra != NULL && PyDict_Check(tr->extra) &&
             PyDict_SetItem(tr->extra, name, value) < 0)
             Py_CLEAR(value);

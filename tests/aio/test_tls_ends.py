@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
+import sys
 import time
 
 import pytest
-from aio_support import BufferedRecorder, Recorder, run, small_buffers, until
+from aio_support import BufferedRecorder, Recorder, Reports, run, small_buffers, until
 from test_tls import serving, trusting
 from test_tls_more import Raw
 
@@ -19,9 +21,16 @@ __all__ = ["serving", "trusting"]  # fixtures
 CLOSE_NOTIFY = b"\x15\x03\x03\x00\x02\x01\x00"
 
 
-def test_close_notify_instead_of_a_client_hello(loop, serving):
+@pytest.mark.parametrize("greets", [False, True])
+def test_close_notify_inside_a_handshake(loop, serving, trusting, greets):
     async def main():
-        made = []
+        made, hello = [], b""
+        if greets:  # then it is taken for what it says
+            outgoing = ssl.MemoryBIO()
+            tls = trusting.wrap_bio(ssl.MemoryBIO(), outgoing)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+            hello = outgoing.read()
 
         def factory():
             made.append(Recorder())
@@ -30,9 +39,9 @@ def test_close_notify_instead_of_a_client_hello(loop, serving):
         listener = await loop.create_server(factory, "127.0.0.1", 0, ssl=serving)
         sock = socket.create_connection(listener.sockets[0].getsockname())
         sock.setblocking(False)
-        await loop.sock_sendall(sock, CLOSE_NOTIFY)
+        await loop.sock_sendall(sock, hello + CLOSE_NOTIFY)
         with contextlib.suppress(ConnectionError):
-            while await loop.sock_recv(sock, 100):
+            while await loop.sock_recv(sock, 65536):
                 pass
         sock.close()
         listener.close()
@@ -233,3 +242,72 @@ def test_exception_handler_that_leaves_the_loop(loop, serving, trusting):
 
     loop.set_exception_handler(None)
     run(loop, rest())
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_transports_that_are_dropped_in_a_circle(
+    loop, serving, trusting, monkeypatch, secure
+):
+    """The collector closes them in an order that works for their sockets, too."""
+    if secure and isinstance(loop, asyncio.SelectorEventLoop):
+        pytest.skip("asyncio collects it when it likes")
+    unraisable = []
+    monkeypatch.setattr(
+        sys, "unraisablehook", lambda args: unraisable.append(repr(args.exc_value))
+    )
+
+    async def main():
+        here, there = socket.socketpair()
+        raw = Raw(there, serving, server_side=True)
+        kwargs = {"ssl": trusting, "server_hostname": "localhost"} if secure else {}
+        begun = asyncio.create_task(
+            loop.create_connection(Recorder, sock=here, **kwargs)
+        )
+        if secure:
+            await raw.call(raw.tls.do_handshake)
+        transport, protocol = await begun
+        transport.get_extra_info("socket")
+        transport.pause_reading()
+        protocol.circle = here
+        del begun, transport, protocol, here
+        await asyncio.sleep(0)
+        with pytest.warns(ResourceWarning, match="unclosed transport"):
+            await asyncio.sleep(0)
+            gc.collect()
+        there.setblocking(False)
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            while await loop.sock_recv(there, 100):
+                pass
+        raw.close()
+
+    run(loop, main())
+    gc.collect()
+    assert unraisable == []
+
+
+def test_certificate_is_asked_for_after_a_broken_record(loop, serving, trusting):
+    async def main():
+        seen = []
+
+        class Asking(Recorder):
+            def connection_lost(self, exc):
+                seen.append(self.transport.get_extra_info("peercert", "none"))
+                super().connection_lost(exc)
+
+        here, there = socket.socketpair()
+        raw = Raw(there, serving, server_side=True)
+        begun = asyncio.create_task(
+            loop.create_connection(
+                Asking, sock=here, ssl=trusting, server_hostname="localhost"
+            )
+        )
+        await raw.call(raw.tls.do_handshake)
+        _, protocol = await begun
+        await loop.sock_sendall(there, b"\x17\x03\x03\x00\x20" + bytes(32))
+        assert isinstance(await protocol.lost, ssl.SSLError)
+        assert len(seen) == 1
+        raw.close()
+
+    reports = Reports(loop)
+    run(loop, main())
+    assert reports.messages() == []
