@@ -211,16 +211,20 @@ Py_ssize_t FlHTTP1_Feed(FlHTTP1Connection *conn, const char *p, size_t n);
 /* The peer ended its side: 0, or -1 with a fatal exception. escapes */
 int FlHTTP1_Ended(FlHTTP1Connection *conn);
 
+/* ---- read_body.c ---- */
+
+/* Where the bytes of a body that web/ waits for should land; NULL: nowhere. */
+char *FlHTTP1_BodyRoom(FlHTTP1Connection *conn, size_t *n);
+int FlHTTP1_BodyFilled(FlHTTP1Connection *conn, size_t n); /* escapes */
+
+/* ---- read_end.c ---- */
+
 /* The stream was closed (exc nullable, borrowed). Tells the delegate, the close callback
  * and whoever waits, each once. escapes */
 void FlHTTP1_Lost(FlHTTP1Connection *conn, PyObject *exc);
 
 /* Tells close callback and web/ that nobody waits for the answer. escapes */
 void FlHTTP1_TellGone(FlHTTP1Connection *conn);
-
-/* Where the bytes of a body that web/ waits for should land; NULL: nowhere. */
-char *FlHTTP1_BodyRoom(FlHTTP1Connection *conn, size_t *n);
-int FlHTTP1_BodyFilled(FlHTTP1Connection *conn, size_t n); /* escapes */
 
 /* ---- write.c ---- */
 
