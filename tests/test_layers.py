@@ -50,7 +50,6 @@ TABLES = re.compile(
 MUTABLE = {
     "base/scan.c": "the CPU dispatch table",
     "web/hooks.c": "the epoch of patched classes",
-    "web/route.c": "the epoch of changed routes",
 }
 
 

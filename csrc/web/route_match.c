@@ -1,0 +1,227 @@
+/* route_match.c -- which route of the table a path belongs to, and its groups.
+ *
+ * The first route that matches wins. Pieces are compared with the path's bytes in the
+ * head block; a regular expression gets the path as text. Either way the groups come out
+ * as bytes with their escapes decoded.
+ *
+ * Invariant: no route, matched or passed over, is believed unless its rule still says what
+ * the route was made of; Python gets the request otherwise.
+ *
+ * Layer: web. Threads: none.
+ */
+#include "web/route_parts.h"
+
+#include <string.h>
+
+#include "proto/uri.h"
+
+/* ---- does the rule still say it? ---- */
+
+/* Whether object.name is `expected`. */
+static bool
+still(PyObject *object, PyObject *name, PyObject *expected)
+{
+    PyObject *value;
+    bool same;
+
+    if (PyObject_GetOptionalAttr(object, name, &value) <= 0) {
+        PyErr_Clear();
+        return false;
+    }
+    same = value == expected;
+    Py_DECREF(value);
+    return same;
+}
+
+static bool
+unhidden(FlHooks *hooks)
+{
+    if (FlHooks_Verify(hooks) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    return hooks->replaced == 0;
+}
+
+static bool
+route_current(FlRoutes *self, FlRoute *r)
+{
+    FlState *st = self->st;
+
+    if (r->facts.count > 0 && unhidden(r->rule_hooks) &&
+        unhidden(self->matcher_hooks) && FlFacts_True(&r->facts))
+        return true;
+    return still(r->rule, st->str_matcher, r->matcher) &&
+           still(r->rule, st->str_target, r->target) &&
+           still(r->rule, st->str_target_kwargs, r->kwargs) &&
+           still(r->matcher, st->str_regex, r->regex);
+}
+
+/* ---- matching ---- */
+
+static PyObject *
+group_bytes(fl_span raw)
+{
+    PyObject *bytes;
+
+    if (memchr(raw.p, '%', raw.n) == NULL) {
+        /* A path is latin-1 text to Python, whose encode() makes UTF-8 of it. */
+        for (size_t i = 0; i < raw.n; i++) {
+            if ((unsigned char)raw.p[i] >= 128) {
+                PyObject *text = PyUnicode_DecodeLatin1(raw.p, (Py_ssize_t)raw.n, NULL);
+
+                bytes = text == NULL ? NULL : PyUnicode_AsUTF8String(text);
+                Py_XDECREF(text);
+                return bytes;
+            }
+        }
+        return PyBytes_FromStringAndSize(raw.p, (Py_ssize_t)raw.n);
+    }
+    bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)raw.n);
+    if (bytes != NULL) {
+        size_t n = fl_percent_decode(PyBytes_AS_STRING(bytes), raw, false);
+
+        _PyBytes_Resize(&bytes, (Py_ssize_t)n);
+    }
+    return bytes;
+}
+
+/* The groups that pieces found, as match[2]. */
+static int
+take_groups(FlRoute *r, const fl_span *groups, int count, PyObject **out)
+{
+    PyObject *all;
+
+    if (count == 0)
+        return 0;
+    all = r->names != NULL ? PyDict_New() : PyTuple_New(count);
+    for (int i = 0; all != NULL && i < count; i++) {
+        PyObject *bytes = group_bytes(groups[i]);
+
+        if (bytes == NULL) {
+            Py_CLEAR(all);
+        } else if (r->names == NULL) {
+            PyTuple_SET_ITEM(all, i, bytes);
+        } else {
+            if (PyDict_SetItem(all, PyTuple_GET_ITEM(r->names, i), bytes) < 0)
+                Py_CLEAR(all);
+            Py_DECREF(bytes);
+        }
+    }
+    *out = all;
+    return all == NULL ? -1 : 0;
+}
+
+static bool
+match_pieces(const FlRoute *r, fl_span path, fl_span *groups, int *count)
+{
+    size_t at = 0;
+
+    for (int i = 0; i < r->count; i++) {
+        const FlRoutePiece *p = &r->pieces[i];
+        size_t from = at;
+
+        if (!p->group) {
+            if (path.n - at < p->length ||
+                memcmp(path.p + at, r->text + p->at, p->length) != 0)
+                return false;
+            at += p->length;
+            continue;
+        }
+        while (at < path.n && FlRoutePiece_Has(p, (unsigned char)path.p[at]))
+            at++;
+        if (at - from < p->least)
+            return false;
+        groups[(*count)++] = fl_span_make(path.p + from, at - from);
+    }
+    return at == path.n;
+}
+
+/* Runs the rule's own regular expression. 1, 0, or -1. */
+static int
+match_regex(FlRoute *r, PyObject *path, PyObject **out)
+{
+    PyObject *found = PyObject_CallMethod(r->regex, "match", "O", path);
+    PyObject *groups, *all;
+    Py_ssize_t n;
+
+    if (found == NULL || found == Py_None) {
+        Py_XDECREF(found);
+        return found == NULL ? -1 : 0;
+    }
+    groups = PyObject_CallMethod(found, "groups", NULL);
+    Py_DECREF(found);
+    if (groups == NULL)
+        return -1;
+    n = PyTuple_GET_SIZE(groups);
+    if (n == 0) {
+        Py_DECREF(groups);
+        return 1;
+    }
+    all = r->names != NULL ? PyDict_New() : PyTuple_New(n);
+    for (Py_ssize_t i = 0; all != NULL && i < n; i++) {
+        PyObject *text = PyTuple_GET_ITEM(groups, i), *bytes;
+
+        if (text == Py_None)
+            bytes = Py_NewRef(Py_None);
+        else
+            bytes = group_bytes(fl_span_make((const char *)PyUnicode_1BYTE_DATA(text),
+                                             (size_t)PyUnicode_GET_LENGTH(text)));
+        if (bytes == NULL) {
+            Py_CLEAR(all);
+        } else if (r->names == NULL) {
+            PyTuple_SET_ITEM(all, i, bytes);
+        } else {
+            if (PyDict_SetItem(all, PyTuple_GET_ITEM(r->names, i), bytes) < 0)
+                Py_CLEAR(all);
+            Py_DECREF(bytes);
+        }
+    }
+    Py_DECREF(groups);
+    *out = all;
+    return all == NULL ? -1 : 1;
+}
+
+FlRouteAnswer
+FlRoutes_Match(FlRoutes *self, FlHeadBlock *block, PyObject *match[3])
+{
+    fl_span path = FlHeadBlock_Span(block, block->head.path);
+    PyObject *text = NULL;
+    FlRouteAnswer answer = FL_ROUTE_PYTHON;
+
+    if (path.n == 0)
+        path = FL_SPAN("/");
+    for (Py_ssize_t i = 0; i < self->count; i++) {
+        FlRoute *r = &self->routes[i];
+        fl_span groups[FL_ROUTE_PIECES];
+        int count = 0, found;
+
+        if (r->hooks == NULL)
+            break;
+        if (r->pieces != NULL) {
+            found = match_pieces(r, path, groups, &count);
+            if (found)
+                found = take_groups(r, groups, count, &match[2]) < 0 ? -1 : 1;
+        } else {
+            if (text == NULL)
+                text = PyUnicode_DecodeLatin1(path.p, (Py_ssize_t)path.n, NULL);
+            found = text == NULL ? -1 : match_regex(r, text, &match[2]);
+        }
+        if (found == 0 && route_current(self, r))
+            continue;
+        if (found == 0) /* what it matches now is Python's to find out */
+            break;
+        if (found < 0) {
+            answer = FL_ROUTE_ERROR;
+        } else if (route_current(self, r)) {
+            match[0] = Py_NewRef((PyObject *)r->hooks);
+            match[1] = PyDict_GET_SIZE(r->kwargs) > 0 ? Py_NewRef(r->kwargs) : NULL;
+            answer = FL_ROUTE_FOUND;
+        }
+        break;
+    }
+    if (answer != FL_ROUTE_FOUND)
+        Py_CLEAR(match[2]);
+    Py_XDECREF(text);
+    return answer;
+}
