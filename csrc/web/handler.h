@@ -77,7 +77,7 @@ int FlRequestHandler_Clear(FlRequestHandler *self);
 /* finish() without its future; 0 or -1. escapes */
 int FlRequestHandler_Finish(FlRequestHandler *self, PyObject *chunk);
 
-/* Whether Application.log_request is the original (execute.c). */
+/* Whether Application.log_request is the original (originals.c). */
 bool FlWeb_LogOriginal(FlState *st);
 
 /* Whether HTTP1Connection's own methods are the originals. */
@@ -86,7 +86,7 @@ bool FlWeb_ConnectionOriginal(FlState *st);
 /* Whether HTTPServerRequest's cookies are the originals. */
 bool FlWeb_RequestOriginal(FlState *st);
 
-/* Whether C may make and run a handler of this class (execute.c). 1, 0 or -1. */
+/* Whether C may make and run a handler of this class (originals.c). 1, 0 or -1. */
 int FlWeb_SequenceOriginal(FlHooks *hooks);
 
 /* Whether an application has no settings under which a request does more than C does. */

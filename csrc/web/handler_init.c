@@ -1,7 +1,7 @@
 /* handler_init.c -- RequestHandler.__init__: clear, close callback, initialize.
  *
- * execute.c makes the handlers of unchanged classes and goes to FlHandler_Begin; `_init`
- * is what the method of Python consists of, for classes that wrap or extend it.
+ * execute_handler.c makes the handlers of unchanged classes and goes to FlHandler_Begin;
+ * `_init` is what the method of Python consists of, for classes that wrap or extend it.
  *
  * Layer: web. Threads: none; owned by one loop.
  */
@@ -75,7 +75,7 @@ take_parts(FlRequestHandler *self, PyObject *application, PyObject *request)
 }
 
 /* Who hears that the peer has left: the connection knows a handler that was made for it
- * (execute.c); else its close callback is set. 0 or -1. escapes */
+ * (execute_handler.c); else its close callback is set. 0 or -1. escapes */
 static int
 watch_connection(FlRequestHandler *self)
 {
