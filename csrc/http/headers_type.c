@@ -4,17 +4,17 @@
  * own functions, put onto the type once; they come back through the methods below, and
  * so through a subclass's.
  *
+ * Adding and parsing stand in headers_parse.c, printing, copying, comparing and pickling
+ * in headers_whole.c.
+ *
+ * Invariant: while user code runs (a subclass's `add`, str() of a value) the strings in use
+ * are owned, and `count` is read again after it.
+ *
  * Layer: http. Threads: none; under the GIL of its interpreter.
  */
-#include "http/headers.h"
+#include "http/headers_parts.h"
 
-#include <string.h>
-
-static FlHTTPHeaders *
-headers_cast(PyObject *self)
-{
-    return (FlHTTPHeaders *)self;
-}
+/* ---- a map's life ---- */
 
 /* The bytes of a look-up key: false for what cannot be a name (no exception). */
 static bool
@@ -36,7 +36,8 @@ headers_find(PyObject *self, PyObject *key)
 {
     fl_span name;
 
-    return key_span(key, &name) ? FlHTTPHeaders_Find(headers_cast(self), name) : -1;
+    return key_span(key, &name) ? FlHTTPHeaders_Find(FlHTTPHeaders_Cast(self), name)
+                                : -1;
 }
 
 static PyObject *
@@ -52,12 +53,6 @@ headers_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self->st == NULL)
         Py_CLEAR(self);
     return (PyObject *)self;
-}
-
-static bool
-is_exact(FlHTTPHeaders *self)
-{
-    return Py_IS_TYPE(self, self->st->HTTPHeaders_type);
 }
 
 /* A value somebody set: text as it is, bytes as latin-1, else str(). New reference. */
@@ -81,7 +76,7 @@ add_through(FlHTTPHeaders *self, PyObject *name, PyObject *value)
 {
     PyObject *done;
 
-    if (is_exact(self))
+    if (FlHTTPHeaders_IsExact(self))
         return FlHTTPHeaders_Add(self, name, value);
     done = PyObject_CallMethod((PyObject *)self, "add", "OO", name, value);
     Py_XDECREF(done);
@@ -116,7 +111,7 @@ headers_extend(FlHTTPHeaders *self, FlHTTPHeaders *from)
 static int
 headers_init(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    FlHTTPHeaders *self = headers_cast(op);
+    FlHTTPHeaders *self = FlHTTPHeaders_Cast(op);
     bool plain = kwargs == NULL || PyDict_GET_SIZE(kwargs) == 0;
     PyObject *update, *done;
 
@@ -137,7 +132,7 @@ headers_init(PyObject *op, PyObject *args, PyObject *kwargs)
 static int
 headers_traverse(PyObject *op, visitproc visit, void *arg)
 {
-    FlHTTPHeaders *self = headers_cast(op);
+    FlHTTPHeaders *self = FlHTTPHeaders_Cast(op);
 
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->dict);
@@ -147,12 +142,12 @@ headers_traverse(PyObject *op, visitproc visit, void *arg)
 static int
 headers_clear_refs(PyObject *op)
 {
-    Py_CLEAR(headers_cast(op)->dict);
+    Py_CLEAR(FlHTTPHeaders_Cast(op)->dict);
     return 0;
 }
 
-static void
-headers_drop_entries(FlHTTPHeaders *self)
+void
+FlHTTPHeaders_DropEntries(FlHTTPHeaders *self)
 {
     for (int32_t i = 0; i < self->count; i++) {
         Py_XDECREF(self->entries[i].name);
@@ -165,13 +160,13 @@ headers_drop_entries(FlHTTPHeaders *self)
 static void
 headers_dealloc(PyObject *op)
 {
-    FlHTTPHeaders *self = headers_cast(op);
+    FlHTTPHeaders *self = FlHTTPHeaders_Cast(op);
     PyTypeObject *type = Py_TYPE(op);
 
     PyObject_GC_UnTrack(op);
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs(op);
-    headers_drop_entries(self);
+    FlHTTPHeaders_DropEntries(self);
     PyMem_Free(self->entries);
     FlHeadBlock_Release(self->block);
     Py_CLEAR(self->dict);
@@ -184,7 +179,7 @@ headers_dealloc(PyObject *op)
 static Py_ssize_t
 headers_length(PyObject *self)
 {
-    return headers_cast(self)->leaders;
+    return FlHTTPHeaders_Cast(self)->leaders;
 }
 
 /* KeyError with the name as it would be kept. */
@@ -212,7 +207,7 @@ headers_getitem(PyObject *self, PyObject *key)
     int32_t at = headers_find(self, key);
 
     if (at >= 0)
-        return FlHTTPHeaders_Joined(headers_cast(self), at);
+        return FlHTTPHeaders_Joined(FlHTTPHeaders_Cast(self), at);
     set_key_error(key);
     return NULL;
 }
@@ -225,7 +220,8 @@ headers_setitem(PyObject *self, PyObject *key, PyObject *value)
     int err;
 
     if (value == NULL) {
-        if (key_span(key, &name) && FlHTTPHeaders_Remove(headers_cast(self), name) > 0)
+        if (key_span(key, &name) &&
+            FlHTTPHeaders_Remove(FlHTTPHeaders_Cast(self), name) > 0)
             return 0;
         set_key_error(key);
         return -1;
@@ -233,7 +229,7 @@ headers_setitem(PyObject *self, PyObject *key, PyObject *value)
     text = value_text(value);
     if (text == NULL)
         return -1;
-    err = FlHTTPHeaders_Set(headers_cast(self), key, text);
+    err = FlHTTPHeaders_Set(FlHTTPHeaders_Cast(self), key, text);
     Py_DECREF(text);
     return err;
 }
@@ -267,16 +263,15 @@ names_list(FlHTTPHeaders *self)
 static PyObject *
 headers_iter(PyObject *self)
 {
-    PyObject *list = names_list(headers_cast(self));
+    PyObject *list = names_list(FlHTTPHeaders_Cast(self));
     PyObject *iterator = list == NULL ? NULL : PyObject_GetIter(list);
 
     Py_XDECREF(list);
     return iterator;
 }
 
-/* [(name, value), …], grouped by name; joined: one pair a name. */
-static PyObject *
-pairs_list(FlHTTPHeaders *self, bool joined)
+PyObject *
+FlHTTPHeaders_Pairs(FlHTTPHeaders *self, bool joined)
 {
     PyObject *list = PyList_New(0);
 
@@ -307,7 +302,7 @@ pairs_list(FlHTTPHeaders *self, bool joined)
 static PyObject *
 headers_get_all(PyObject *self, PyObject *unused)
 {
-    PyObject *list = pairs_list(headers_cast(self), false);
+    PyObject *list = FlHTTPHeaders_Pairs(FlHTTPHeaders_Cast(self), false);
     PyObject *iterator = list == NULL ? NULL : PyObject_GetIter(list);
 
     (void)unused;
@@ -318,7 +313,7 @@ headers_get_all(PyObject *self, PyObject *unused)
 static PyObject *
 headers_get_list(PyObject *op, PyObject *name)
 {
-    FlHTTPHeaders *self = headers_cast(op);
+    FlHTTPHeaders *self = FlHTTPHeaders_Cast(op);
     PyObject *list = PyList_New(0);
 
     for (int32_t at = headers_find(op, name); list != NULL && at >= 0;
@@ -347,7 +342,7 @@ headers_get(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *k
     }
     if (nargs == 2)
         fallback = args[1];
-    if (!is_exact(headers_cast(self))) {
+    if (!FlHTTPHeaders_IsExact(FlHTTPHeaders_Cast(self))) {
         PyObject *found = PyObject_GetItem(self, args[0]);
 
         if (found != NULL || !PyErr_ExceptionMatches(PyExc_KeyError))
@@ -356,7 +351,8 @@ headers_get(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *k
         return Py_NewRef(fallback);
     }
     at = headers_find(self, args[0]);
-    return at < 0 ? Py_NewRef(fallback) : FlHTTPHeaders_Joined(headers_cast(self), at);
+    return at < 0 ? Py_NewRef(fallback)
+                  : FlHTTPHeaders_Joined(FlHTTPHeaders_Cast(self), at);
 }
 
 static PyObject *
@@ -380,298 +376,19 @@ headers_pop(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     return value;
 }
 
-/* ---- adding and parsing ---- */
-
-/* Reads (text, *, _chars_are_bytes=True) or (name, value, *, …). */
-static int
-text_arguments(PyObject *args, PyObject *kwargs, const char *format, char **names,
-               PyObject **first, PyObject **second, int *bytes)
-{
-    *bytes = 1;
-    if (second == NULL)
-        return PyArg_ParseTupleAndKeywords(args, kwargs, format, names, first, bytes);
-    return PyArg_ParseTupleAndKeywords(args, kwargs, format, names, first, second,
-                                       bytes);
-}
-
-/* With _chars_are_bytes a character stands for a byte, and white space around a value is
- * no part of it. */
-static int
-add_checked(FlHTTPHeaders *self, PyObject *name, PyObject *value, bool bytes)
-{
-    PyObject *text = NULL;
-    int err = -1;
-
-    if (PyUnicode_Check(value))
-        text = Py_NewRef(value);
-    else if (PyBytes_Check(value))
-        text = PyUnicode_DecodeUTF8(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
-                                    NULL);
-    else
-        PyErr_Format(PyExc_TypeError, "header value must be str or bytes, not %.100s",
-                     Py_TYPE(value)->tp_name);
-    if (text == NULL)
-        return -1;
-    if (bytes) {
-        Py_ssize_t n = PyUnicode_GET_LENGTH(text);
-        Py_UCS4 head = n > 0 ? PyUnicode_READ_CHAR(text, 0) : 'x';
-        Py_UCS4 tail = n > 0 ? PyUnicode_READ_CHAR(text, n - 1) : 'x';
-
-        if (head == ' ' || head == '\t' || tail == ' ' || tail == '\t' ||
-            !FlHTTPHeaders_ValueOk(text, false)) {
-            FlHTTP_InputError(self->st, "Invalid header value %R", text);
-            goto done;
-        }
-    }
-    err = FlHTTPHeaders_Add(self, name, text);
-done:
-    Py_DECREF(text);
-    return err;
-}
-
-static PyObject *
-headers_add(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"name", "value", "_chars_are_bytes", NULL};
-    PyObject *name, *value;
-    int bytes;
-
-    if (!text_arguments(args, kwargs, "OO|$p:add", names, &name, &value, &bytes))
-        return NULL;
-    if (add_checked(headers_cast(self), name, value, bytes) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-/* Adds the field line text[from, to). */
-static int
-parse_line_of(PyObject *op, PyObject *text, Py_ssize_t from, Py_ssize_t to, bool bytes)
-{
-    FlHTTPHeaders *self = headers_cast(op);
-    int kind = PyUnicode_KIND(text);
-    const void *data = PyUnicode_DATA(text);
-    PyObject *name, *value;
-    Py_ssize_t colon;
-    int err = -1;
-
-    if (to > from && PyUnicode_READ(kind, data, to - 1) == '\n') {
-        to--;
-        if (to > from && PyUnicode_READ(kind, data, to - 1) == '\r')
-            to--;
-    }
-    if (from == to)
-        return 0;
-    if (PyUnicode_READ(kind, data, from) == ' ' ||
-        PyUnicode_READ(kind, data, from) == '\t') {
-        FlHTTP_InputError(self->st, "header line cannot start with whitespace, "
-                                    "folding not supported");
-        return -1;
-    }
-    colon = PyUnicode_FindChar(text, ':', from, to, 1);
-    if (colon < 0) {
-        FlHTTP_InputError(self->st, "no colon in header line");
-        return -1;
-    }
-    name = PyUnicode_Substring(text, from, colon);
-    for (colon++; colon < to && (PyUnicode_READ(kind, data, colon) == ' ' ||
-                                 PyUnicode_READ(kind, data, colon) == '\t');)
-        colon++;
-    while (to > colon && (PyUnicode_READ(kind, data, to - 1) == ' ' ||
-                          PyUnicode_READ(kind, data, to - 1) == '\t'))
-        to--;
-    value = PyUnicode_Substring(text, colon, to);
-    if (name != NULL && value != NULL) {
-        if (is_exact(self)) {
-            err = add_checked(self, name, value, bytes);
-        } else {
-            PyObject *done = PyObject_CallMethod(op, "add", "OO", name, value);
-
-            err = done == NULL ? -1 : 0;
-            Py_XDECREF(done);
-        }
-    }
-    Py_XDECREF(name);
-    Py_XDECREF(value);
-    return err;
-}
-
-static PyObject *
-headers_parse_line(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"line", "_chars_are_bytes", NULL};
-    PyObject *line;
-    int bytes;
-
-    if (!text_arguments(args, kwargs, "U|$p:parse_line", names, &line, NULL, &bytes))
-        return NULL;
-    if (parse_line_of(self, line, 0, PyUnicode_GET_LENGTH(line), bytes) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-headers_parse(PyObject *type, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"headers", "_chars_are_bytes", NULL};
-    PyObject *text, *self;
-    Py_ssize_t n;
-    int bytes;
-
-    if (!text_arguments(args, kwargs, "U|$p:parse", names, &text, NULL, &bytes))
-        return NULL;
-    self = PyObject_CallNoArgs(type);
-    if (self == NULL)
-        return NULL;
-    if (!PyObject_TypeCheck(self, (PyTypeObject *)type)) {
-        Py_DECREF(self);
-        PyErr_SetString(PyExc_TypeError, "the class made something else");
-        return NULL;
-    }
-    n = PyUnicode_GET_LENGTH(text);
-    for (Py_ssize_t from = 0; from < n;) {
-        Py_ssize_t end = PyUnicode_FindChar(text, '\n', from, n, 1);
-
-        end = end < 0 ? n : end + 1;
-        if (parse_line_of(self, text, from, end, bytes) < 0) {
-            Py_DECREF(self);
-            return NULL;
-        }
-        from = end;
-    }
-    return self;
-}
-
-/* ---- whole maps ---- */
-
-static PyObject *
-headers_str(PyObject *self)
-{
-    PyObject *list = pairs_list(headers_cast(self), false);
-    PyObject *lines, *empty, *text = NULL;
-
-    if (list == NULL)
-        return NULL;
-    lines = PyList_New(0);
-    empty = PyUnicode_FromString("");
-    for (Py_ssize_t i = 0; lines != NULL && i < PyList_GET_SIZE(list); i++) {
-        PyObject *pair = PyList_GET_ITEM(list, i);
-        PyObject *line = PyUnicode_FromFormat("%U: %U\n", PyTuple_GET_ITEM(pair, 0),
-                                              PyTuple_GET_ITEM(pair, 1));
-
-        if (line == NULL || PyList_Append(lines, line) < 0)
-            Py_CLEAR(lines);
-        Py_XDECREF(line);
-    }
-    if (lines != NULL && empty != NULL)
-        text = PyUnicode_Join(empty, lines);
-    Py_XDECREF(lines);
-    Py_XDECREF(empty);
-    Py_DECREF(list);
-    return text;
-}
-
-static PyObject *
-headers_repr(PyObject *op)
-{
-    PyObject *list = pairs_list(headers_cast(op), false);
-    PyObject *text = NULL;
-
-    if (list != NULL)
-        text = PyUnicode_FromFormat("%s(%R)", Py_TYPE(op)->tp_name, list);
-    Py_XDECREF(list);
-    return text;
-}
-
-static PyObject *
-headers_copy(PyObject *op, PyObject *unused)
-{
-    FlHTTPHeaders *self = headers_cast(op);
-
-    (void)unused;
-    return PyObject_CallOneArg((PyObject *)self->st->HTTPHeaders_type, op);
-}
-
-static PyObject *
-headers_compare(PyObject *self, PyObject *other, int op)
-{
-    FlState *st = headers_cast(self)->st;
-    PyObject *mapping, *mine, *list, *theirs = NULL, *answer = NULL;
-    int is_mapping;
-
-    if (op != Py_EQ && op != Py_NE)
-        Py_RETURN_NOTIMPLEMENTED;
-    mapping = FlState_Lazy(st, &st->Mapping, "collections.abc", "Mapping");
-    is_mapping = mapping == NULL ? -1 : PyObject_IsInstance(other, mapping);
-    if (is_mapping <= 0)
-        return is_mapping < 0 ? NULL : Py_NewRef(Py_NotImplemented);
-    mine = PyDict_New();
-    list = pairs_list(headers_cast(self), true);
-    if (mine != NULL && list != NULL && PyDict_MergeFromSeq2(mine, list, 1) == 0) {
-        theirs = PyDict_New();
-        if (theirs != NULL && PyDict_Update(theirs, other) == 0)
-            answer = PyObject_RichCompare(mine, theirs, op);
-    }
-    Py_XDECREF(mine);
-    Py_XDECREF(list);
-    Py_XDECREF(theirs);
-    return answer;
-}
-
-static PyObject *
-headers_getstate(PyObject *op, PyObject *unused)
-{
-    FlHTTPHeaders *self = headers_cast(op);
-    PyObject *list = pairs_list(self, false);
-    PyObject *state = NULL;
-
-    (void)unused;
-    if (list != NULL)
-        state = PyTuple_Pack(2, list, self->dict != NULL ? self->dict : Py_None);
-    Py_XDECREF(list);
-    return state;
-}
-
-static PyObject *
-headers_reduce(PyObject *op, PyObject *unused)
-{
-    PyObject *state = headers_getstate(op, unused);
-
-    return state == NULL ? NULL : Py_BuildValue("O()N", Py_TYPE(op), state);
-}
-
-static PyObject *
-headers_setstate(PyObject *op, PyObject *state)
-{
-    FlHTTPHeaders *self = headers_cast(op);
-    PyObject *list, *dict;
-
-    if (!PyTuple_Check(state) ||
-        !PyArg_ParseTuple(state, "O!O", &PyList_Type, &list, &dict))
-        return PyErr_Occurred() ? NULL
-                                : PyErr_Format(PyExc_TypeError, "not a header state");
-    headers_drop_entries(self);
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
-        PyObject *name, *value;
-
-        if (!PyArg_ParseTuple(PyList_GET_ITEM(list, i), "OO", &name, &value) ||
-            FlHTTPHeaders_Add(self, name, value) < 0)
-            return NULL;
-    }
-    if (dict != Py_None)
-        Py_XSETREF(self->dict, PyDict_Copy(dict));
-    Py_RETURN_NONE;
-}
-
 static PyObject *
 headers_clear(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    headers_drop_entries(headers_cast(self));
+    FlHTTPHeaders_DropEntries(FlHTTPHeaders_Cast(self));
     Py_RETURN_NONE;
 }
 
+/* ---- the type ---- */
+
 static PyMethodDef headers_methods[] = {
-    {"add", (PyCFunction)(void (*)(void))headers_add, METH_VARARGS | METH_KEYWORDS,
+    {"add", (PyCFunction)(void (*)(void))FlHTTPHeaders_add,
+     METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("Add a value; those of the same name are kept.")},
     {"get", (PyCFunction)(void (*)(void))headers_get, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("The joined value of a name, or the default.")},
@@ -681,17 +398,17 @@ static PyMethodDef headers_methods[] = {
      PyDoc_STR("All values of a name, one by one.")},
     {"get_all", headers_get_all, METH_NOARGS,
      PyDoc_STR("All (name, value) pairs, repeated names repeated.")},
-    {"parse_line", (PyCFunction)(void (*)(void))headers_parse_line,
+    {"parse_line", (PyCFunction)(void (*)(void))FlHTTPHeaders_parse_line,
      METH_VARARGS | METH_KEYWORDS, PyDoc_STR("Add what one field line says.")},
-    {"parse", (PyCFunction)(void (*)(void))headers_parse,
+    {"parse", (PyCFunction)(void (*)(void))FlHTTPHeaders_parse,
      METH_VARARGS | METH_KEYWORDS | METH_CLASS,
      PyDoc_STR("A new map of the field lines in a string.")},
-    {"copy", headers_copy, METH_NOARGS, PyDoc_STR("A map of its own.")},
+    {"copy", FlHTTPHeaders_copy, METH_NOARGS, PyDoc_STR("A map of its own.")},
     {"clear", headers_clear, METH_NOARGS, PyDoc_STR("Remove everything.")},
-    {"__copy__", headers_copy, METH_NOARGS, NULL},
-    {"__unicode__", (PyCFunction)(void (*)(void))headers_str, METH_NOARGS, NULL},
-    {"__reduce__", headers_reduce, METH_NOARGS, NULL},
-    {"__setstate__", headers_setstate, METH_O, NULL},
+    {"__copy__", FlHTTPHeaders_copy, METH_NOARGS, NULL},
+    {"__unicode__", (PyCFunction)(void (*)(void))FlHTTPHeaders_str, METH_NOARGS, NULL},
+    {"__reduce__", FlHTTPHeaders_reduce, METH_NOARGS, NULL},
+    {"__setstate__", FlHTTPHeaders_setstate, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -717,10 +434,10 @@ static PyType_Slot headers_slots[] = {
     {Py_tp_traverse, headers_traverse},
     {Py_tp_clear, headers_clear_refs},
     {Py_tp_iter, headers_iter},
-    {Py_tp_str, headers_str},
-    {Py_tp_repr, headers_repr},
+    {Py_tp_str, FlHTTPHeaders_str},
+    {Py_tp_repr, FlHTTPHeaders_repr},
     {Py_tp_hash, PyObject_HashNotImplemented},
-    {Py_tp_richcompare, headers_compare},
+    {Py_tp_richcompare, FlHTTPHeaders_compare},
     {Py_tp_methods, headers_methods},
     {Py_tp_members, headers_members},
     {Py_tp_getset, headers_getset},
