@@ -322,7 +322,7 @@ def test_timers_fire_in_order(loop):
     now = loop.time()
     loop.call_at(now + 0.02, loop.stop)
     loop.call_at(now + 0.01, seen.append, 2)
-    loop.call_later(0.005, seen.append, 1)
+    loop.call_at(now + 0.005, seen.append, 1)
     loop.run_forever()
     assert seen == [1, 2]
 

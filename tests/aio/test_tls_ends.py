@@ -67,7 +67,7 @@ def test_close_notify_instead_of_a_server_hello(loop, trusting):
 @pytest.mark.parametrize("kind", [Recorder, lambda: BufferedRecorder(7)])
 def test_end_behind_data_that_was_held_back(loop, serving, trusting, farewell, kind):
     if kind is not Recorder and isinstance(loop, asyncio.SelectorEventLoop):
-        pytest.skip("asyncio loses what is left over of a small buffer")
+        pytest.skip("does not apply: asyncio loses what is left over of a small buffer")
 
     async def main():
         made = []
@@ -119,7 +119,9 @@ def test_writing_resumes_after_a_handshake_that_much_waited_for(
     loop, serving, trusting
 ):
     if isinstance(loop, asyncio.SelectorEventLoop):
-        pytest.skip("its start_tls takes no writes before the handshake")
+        pytest.skip(
+            "does not apply: its start_tls takes no writes before the handshake"
+        )
 
     async def main():
         here, there = socket.socketpair()
@@ -163,7 +165,7 @@ def test_start_tls_after_the_peers_end(loop, trusting):
 
 def test_get_buffer_that_begins_tls(loop, serving, trusting):
     if isinstance(loop, asyncio.SelectorEventLoop):
-        pytest.skip("asyncio hands the records to the wrong protocol")
+        pytest.skip("does not apply: asyncio hands the records to the wrong protocol")
 
     async def main():
         here, there = socket.socketpair()
@@ -250,7 +252,7 @@ def test_transports_that_are_dropped_in_a_circle(
 ):
     """The collector closes them in an order that works for their sockets, too."""
     if secure and isinstance(loop, asyncio.SelectorEventLoop):
-        pytest.skip("asyncio collects it when it likes")
+        pytest.skip("does not apply: asyncio collects it when it likes")
     unraisable = []
     monkeypatch.setattr(
         sys, "unraisablehook", lambda args: unraisable.append(repr(args.exc_value))

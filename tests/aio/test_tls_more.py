@@ -155,7 +155,9 @@ def test_records_in_pieces(loop, serving, trusting, at_once):
 @pytest.mark.parametrize("size", [64, 1000, 100_000])
 def test_buffered_protocol(loop, serving, trusting, size):
     if size > 64 and isinstance(loop, asyncio.SelectorEventLoop):
-        pytest.skip("asyncio's own (3.11) writes over what it has read of a round")
+        pytest.skip(
+            "does not apply: asyncio's own (3.11) writes over what it has read of a round"
+        )
 
     async def main():
         client, server, listener = await tls_pair(
@@ -544,7 +546,7 @@ def test_start_tls_behind_what_was_written(loop, serving, trusting):
 
 def test_start_tls_takes_what_a_reader_holds_already(loop, serving, trusting):
     if isinstance(loop, asyncio.SelectorEventLoop):
-        pytest.skip("asyncio does so in its latest releases only")
+        pytest.skip("does not apply: asyncio does so in its latest releases only")
 
     async def main():
         here, there = socket.socketpair()
