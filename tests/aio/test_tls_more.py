@@ -156,7 +156,7 @@ def test_records_in_pieces(loop, serving, trusting, at_once):
 def test_buffered_protocol(loop, serving, trusting, size):
     if size > 64 and isinstance(loop, asyncio.SelectorEventLoop):
         pytest.skip(
-            "does not apply: asyncio's own (3.11) writes over what it has read of a round"
+            "does not apply: asyncio's own writes over what it has read of a round"
         )
 
     async def main():
