@@ -9,9 +9,10 @@ import signal
 from typing import Any
 
 import pytest
+from needed import needs
 
-pytest.importorskip("bokeh", reason="needs the extra 'test'")
 websocket = pytest.importorskip("websocket", reason="needs the extra 'test'")
+pytestmark = needs("bokeh")
 
 PAGE = """
 from bokeh.io import curdoc

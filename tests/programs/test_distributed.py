@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 
-import pytest
+from needed import needs
 
-pytest.importorskip("distributed", reason="needs the extra 'test'")
+pytestmark = needs("distributed")
+
 
 CLIENT = """
 import pyfastloop.as_tornado  # the other way: as a first line

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from needed import needs
 
-pytest.importorskip("flower", reason="needs the extra 'test'")
-pytest.importorskip("redis", reason="needs the extra 'test'")
+pytestmark = needs("flower", "redis")
+
 
 APP = """
 import os

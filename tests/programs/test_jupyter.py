@@ -9,10 +9,10 @@ import uuid
 from typing import Any
 
 import pytest
+from needed import needs
 
-pytest.importorskip("jupyter_server", reason="needs the extra 'test'")
-pytest.importorskip("ipykernel", reason="needs the extra 'test'")
 websocket = pytest.importorskip("websocket", reason="needs the extra 'test'")
+pytestmark = needs("jupyter_server", "ipykernel")
 
 SERVER = [
     "-m",
