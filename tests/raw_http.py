@@ -108,7 +108,8 @@ def read_body(conn: socket.socket, head: bytes) -> bytes:
             line += read_exactly(conn, 1)
         size = int(line, 16)
         body += read_exactly(conn, size)
-        assert read_exactly(conn, 2) == b"\r\n"
+        end = read_exactly(conn, 2)
+        assert end == b"\r\n"
         if size == 0:
             return body
 
