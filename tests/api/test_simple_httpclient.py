@@ -984,11 +984,16 @@ class TestProducers:
                 while conn.recv(65536):
                     pass
 
+        async def main():
+            with client_of_test() as client, pytest.raises(HTTPClientError) as caught:
+                await client.fetch(server.url, method="POST", body_producer=producer)
+            while not stopped.is_set():
+                await asyncio.sleep(0)
+            return caught.value
+
         with RawServer(serve) as server:
-            error = fetch_error(server.url, method="POST", body_producer=producer)
-        assert isinstance(error, HTTPClientError)
+            error = run(main)
         assert error.code == 413
-        assert stopped.is_set()
 
 
 class TestContinue:
