@@ -979,6 +979,7 @@ class TestProducers:
 
         def serve(conn, server):
             read_head(conn)
+            read_exactly(conn, 1)  # the producer is at it
             conn.sendall(ok(b"enough", status="413 Too much"))
             with socket.socket():
                 while conn.recv(65536):
