@@ -6,6 +6,7 @@
  * Layer: core. Threads: the loop's own.
  */
 #include "core/future_parts.h"
+#include "core/iter_face.h"
 
 /* So many are kept: what a busy tick has at work. */
 #define KEPT_ITERATORS 256
@@ -59,30 +60,6 @@ iter_send(PyObject *obj, PyObject *Py_UNUSED(value), PyObject **result)
     return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
 }
 
-PyObject *
-FlIter_End(PySendResult end, PyObject *result)
-{
-    if (end == PYGEN_NEXT)
-        return result;
-    if (end == PYGEN_RETURN) {
-        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
-
-        Py_DECREF(result);
-        if (stop != NULL)
-            PyErr_SetRaisedException(stop);
-    }
-    return NULL;
-}
-
-PyObject *
-FlIter_Next(PySendResult end, PyObject *result)
-{
-    if (end != PYGEN_RETURN || result != Py_None)
-        return FlIter_End(end, result);
-    Py_DECREF(result);
-    return NULL;
-}
-
 static PyObject *
 iter_next(PyObject *self)
 {
@@ -99,36 +76,6 @@ iter_send_method(PyObject *self, PyObject *value)
     PySendResult end = iter_send(self, value, &result);
 
     return FlIter_End(end, result);
-}
-
-void
-FlIter_RaiseThrown(PyObject *const *args, Py_ssize_t nargs)
-{
-    PyObject *type = nargs > 0 ? args[0] : NULL, *exc;
-
-    if (nargs < 1 || nargs > 3) {
-        PyErr_SetString(PyExc_TypeError, "throw() takes one to three arguments");
-        return;
-    }
-    if (PyExceptionInstance_Check(type)) {
-        exc = Py_NewRef(type);
-    } else if (PyExceptionClass_Check(type)) {
-        PyObject *value = nargs > 1 && args[1] != Py_None ? args[1] : NULL;
-
-        exc = value != NULL && PyExceptionInstance_Check(value) ? Py_NewRef(value)
-              : value != NULL ? PyObject_CallOneArg(type, value)
-                              : PyObject_CallNoArgs(type);
-    } else {
-        PyErr_Format(PyExc_TypeError,
-                     "throw() takes an exception or an exception class, got %R", type);
-        return;
-    }
-    if (exc == NULL)
-        return;
-    if (nargs > 2 && args[2] != Py_None && PyException_SetTraceback(exc, args[2]) < 0)
-        Py_DECREF(exc);
-    else
-        PyErr_SetRaisedException(exc);
 }
 
 static PyObject *

@@ -49,17 +49,6 @@ PyObject *FlFuture_StateText(FlFuture *self); /* escapes */
 /* `await future`; new reference. */
 PyObject *FlFuture_Iter(PyObject *self);
 
-/* How an iterator of C shows Python the outcome of its send: the value, or NULL with
- * StopIteration or the exception. */
-PyObject *FlIter_End(PySendResult end, PyObject *result);
-
-/* The same for the slot tp_iternext, where NULL without an exception means None: since
- * 3.12 `await` comes this way, and making a StopIteration costs more than all else. */
-PyObject *FlIter_Next(PySendResult end, PyObject *result);
-
-/* The arguments of throw(), as the current exception. */
-void FlIter_RaiseThrown(PyObject *const *args, Py_ssize_t nargs);
-
 /* A type of the Future family: made with the metaclass, added to the module. 0 or -1.
  */
 int FlFuture_AddSubtype(PyObject *module, FlState *st, PyTypeObject **slot,

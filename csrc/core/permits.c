@@ -9,6 +9,7 @@
  * Layer: core. Threads: the loop's own.
  */
 #include "core/future_parts.h"
+#include "core/iter_face.h"
 #include "core/waitlist.h"
 
 typedef struct {

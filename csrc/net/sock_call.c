@@ -5,6 +5,7 @@
 #include "net/sock_call.h"
 
 #include "core/future.h"
+#include "core/iter_face.h"
 #include "core/loop_methods.h"
 
 /* ---- as a coroutine ---- */
@@ -128,30 +129,12 @@ call_send(PyObject *obj, PyObject *Py_UNUSED(value), PyObject **result)
 }
 
 static PyObject *
-call_as_python(PySendResult end, PyObject *result)
-{
-    PyObject *stop;
-
-    if (end != PYGEN_RETURN)
-        return result;
-    stop = PyObject_CallOneArg(PyExc_StopIteration, result);
-    Py_DECREF(result);
-    if (stop != NULL)
-        PyErr_SetRaisedException(stop);
-    return NULL;
-}
-
-static PyObject *
 call_next(PyObject *obj)
 {
     PyObject *result;
     PySendResult end = call_send(obj, Py_None, &result);
 
-    if (end == PYGEN_RETURN && result == Py_None) { /* NULL alone means just that */
-        Py_DECREF(result);
-        return NULL;
-    }
-    return call_as_python(end, result);
+    return FlIter_Next(end, result);
 }
 
 static PyObject *
@@ -160,46 +143,19 @@ call_send_method(PyObject *obj, PyObject *value)
     PyObject *result;
     PySendResult end = call_send(obj, value, &result);
 
-    return call_as_python(end, result);
+    return FlIter_End(end, result);
 }
 
 static PyObject *
 call_throw(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 {
     FlSockCall *call = (FlSockCall *)obj;
-    PyObject *exc;
 
-    if (nargs < 1 || nargs > 3) {
-        PyErr_SetString(PyExc_TypeError, "throw() takes 1 to 3 arguments");
-        return NULL;
-    }
     if (check_not_running(call) < 0)
         return NULL;
     if (!call->ended)
         call_end(call, true);
-    exc = args[0];
-    if (PyExceptionClass_Check(exc)) {
-        if (nargs > 1 && args[1] != Py_None && PyExceptionInstance_Check(args[1]))
-            exc = Py_NewRef(args[1]);
-        else
-            exc = nargs > 1 && args[1] != Py_None ? PyObject_CallOneArg(exc, args[1])
-                                                  : PyObject_CallNoArgs(exc);
-    } else {
-        Py_INCREF(exc);
-    }
-    if (exc == NULL)
-        return NULL;
-    if (!PyExceptionInstance_Check(exc)) {
-        PyErr_SetString(PyExc_TypeError, "exceptions must derive from BaseException");
-        Py_DECREF(exc);
-        return NULL;
-    }
-    if (nargs == 3 && args[2] != Py_None &&
-        PyException_SetTraceback(exc, args[2]) < 0) {
-        Py_DECREF(exc);
-        return NULL;
-    }
-    PyErr_SetRaisedException(exc);
+    FlIter_RaiseThrown(args, nargs);
     return NULL;
 }
 

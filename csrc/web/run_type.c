@@ -11,6 +11,7 @@
  */
 #include "web/run_parts.h"
 
+#include "core/iter_face.h"
 #include "core/task_parts.h"
 
 PyObject *
@@ -105,27 +106,13 @@ run_am_send(PyObject *op, PyObject *value, PyObject **result)
     return how;
 }
 
-/* The answer of a step as methods of iterators give it. */
-static PyObject *
-as_iterator(PySendResult how, PyObject *result)
-{
-    if (how != PYGEN_RETURN)
-        return result;
-    if (result == Py_None)
-        PyErr_SetNone(PyExc_StopIteration);
-    else
-        PyErr_SetObject(PyExc_StopIteration, result);
-    Py_XDECREF(result);
-    return NULL;
-}
-
 static PyObject *
 run_next(PyObject *op)
 {
     PyObject *result;
     PySendResult how = run_am_send(op, Py_None, &result);
 
-    return as_iterator(how, result);
+    return FlIter_Next(how, result);
 }
 
 static PyObject *
@@ -134,46 +121,30 @@ run_send(PyObject *op, PyObject *value)
     PyObject *result;
     PySendResult how = run_am_send(op, value, &result);
 
-    return as_iterator(how, result);
+    return FlIter_End(how, result);
 }
 
-/* throw(exception) and, as before CPython 3.12, throw(type, value, traceback). */
 static PyObject *
-run_throw(PyObject *op, PyObject *args)
+run_throw(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
     FlRun *run = (FlRun *)op;
-    PyObject *type, *value = NULL, *trace = NULL, *result = NULL;
+    PyObject *exc = FlIter_Thrown(args, nargs), *result = NULL;
     PySendResult how = PYGEN_ERROR;
 
-    if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &trace))
+    if (exc == NULL)
         return NULL;
-    if (PyExceptionInstance_Check(type))
-        value = Py_NewRef(type);
-    else if (value != NULL && PyExceptionInstance_Check(value))
-        Py_INCREF(value);
-    else if (value == NULL || value == Py_None)
-        value = PyObject_CallNoArgs(type);
-    else
-        value = PyObject_CallOneArg(type, value);
-    if (value == NULL)
-        return NULL;
-    if (!PyExceptionInstance_Check(value)) {
-        Py_DECREF(value);
-        PyErr_SetString(PyExc_TypeError, "throw() takes an exception");
-        return NULL;
-    }
     Py_INCREF(op);
     if (run->inner != NULL) {
         PyObject *inner = Py_NewRef(run->inner);
 
-        how = FlTask_Throw(run->st, inner, value, &result);
+        how = FlTask_Throw(run->st, inner, exc, &result);
         Py_DECREF(inner);
     } else {
-        PyErr_SetRaisedException(value);
+        PyErr_SetRaisedException(exc);
     }
     how = run_on(run, how, &result);
     Py_DECREF(op);
-    return as_iterator(how, result);
+    return FlIter_End(how, result);
 }
 
 static PyObject *
@@ -245,7 +216,7 @@ run_dealloc(PyObject *op)
 
 static PyMethodDef run_methods[] = {
     {"send", run_send, METH_O, NULL},
-    {"throw", run_throw, METH_VARARGS, NULL},
+    {"throw", (PyCFunction)(void (*)(void))run_throw, METH_FASTCALL, NULL},
     {"close", run_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
