@@ -203,25 +203,9 @@ conn_init(PyObject *op, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_RuntimeError, "the connection has a stream already");
         return -1;
     }
-    channel = FlIOStream_Channel(conn->st, stream);
-    if (channel == NULL) {
-        if (!PyErr_Occurred())
-            PyErr_Format(PyExc_TypeError,
-                         "stream must be a pyfastloop.iostream stream, not %.100s",
-                         Py_TYPE(stream)->tp_name);
+    channel = FlHTTP1Parameters_Seat(conn->st, stream, params, &conn->params);
+    if (channel == NULL)
         return -1;
-    }
-    if (params == Py_None)
-        params = PyObject_CallNoArgs((PyObject *)conn->st->HTTP1Parameters_type);
-    else if (PyObject_TypeCheck(params, conn->st->HTTP1Parameters_type))
-        Py_INCREF(params);
-    else
-        params = PyErr_Format(PyExc_TypeError,
-                              "params must be HTTP1ConnectionParameters, not %.100s",
-                              Py_TYPE(params)->tp_name);
-    if (params == NULL)
-        return -1;
-    conn->params = (FlHTTP1Parameters *)params;
     conn->stream = Py_NewRef(stream);
     conn->channel = channel;
     conn->loop = (FlLoop *)Py_NewRef(channel->loop);

@@ -327,6 +327,11 @@ void FlHTTP_LogMalformed(FlState *st, PyObject *context, const char *why); /* es
 /* Whether the current exception is httputil.HTTPInputError. */
 bool FlHTTP_IsInputError(FlState *st);
 
+/* What a connection is made with: the stream's channel (borrowed) and *params (new
+ * reference; the usual ones where None was given), or NULL with TypeError. escapes */
+FlChannel *FlHTTP1Parameters_Seat(FlState *st, PyObject *stream, PyObject *given,
+                                  FlHTTP1Parameters **params);
+
 int FlHTTP1Parameters_AddType(PyObject *module, FlState *st);
 int FlHTTP1Connection_AddType(PyObject *module, FlState *st);
 int FlHTTP1ServerConnection_AddType(PyObject *module, FlState *st);

@@ -7,6 +7,8 @@
  */
 #include "http/connection.h"
 
+#include "net/iostream.h"
+
 #define DEFAULT_CHUNK 65536
 #define DEFAULT_HEADER 65536
 #define DEFAULT_CHUNK_LINE 256
@@ -269,6 +271,32 @@ static PyType_Spec params_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = params_slots,
 };
+
+FlChannel *
+FlHTTP1Parameters_Seat(FlState *st, PyObject *stream, PyObject *given,
+                       FlHTTP1Parameters **params)
+{
+    FlChannel *channel = FlIOStream_Channel(st, stream);
+    PyObject *made;
+
+    if (channel == NULL) {
+        if (!PyErr_Occurred())
+            PyErr_Format(PyExc_TypeError,
+                         "stream must be a pyfastloop.iostream stream, not %.100s",
+                         Py_TYPE(stream)->tp_name);
+        return NULL;
+    }
+    if (given == Py_None)
+        made = PyObject_CallNoArgs((PyObject *)st->HTTP1Parameters_type);
+    else if (PyObject_TypeCheck(given, st->HTTP1Parameters_type))
+        made = Py_NewRef(given);
+    else
+        made = PyErr_Format(PyExc_TypeError,
+                            "params must be HTTP1ConnectionParameters, not %.100s",
+                            Py_TYPE(given)->tp_name);
+    *params = (FlHTTP1Parameters *)made;
+    return made == NULL ? NULL : channel;
+}
 
 int
 FlHTTP1Parameters_AddType(PyObject *module, FlState *st)

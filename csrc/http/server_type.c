@@ -66,25 +66,9 @@ server_init(PyObject *op, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_RuntimeError, "the connection was initialised before");
         return -1;
     }
-    channel = FlIOStream_Channel(server->st, stream);
-    if (channel == NULL) {
-        if (!PyErr_Occurred())
-            PyErr_Format(PyExc_TypeError,
-                         "stream must be a pyfastloop.iostream stream, not %.100s",
-                         Py_TYPE(stream)->tp_name);
+    channel = FlHTTP1Parameters_Seat(server->st, stream, params, &server->params);
+    if (channel == NULL)
         return -1;
-    }
-    if (params == Py_None)
-        params = PyObject_CallNoArgs((PyObject *)server->st->HTTP1Parameters_type);
-    else if (PyObject_TypeCheck(params, server->st->HTTP1Parameters_type))
-        Py_INCREF(params);
-    else
-        params = PyErr_Format(PyExc_TypeError,
-                              "params must be HTTP1ConnectionParameters, not %.100s",
-                              Py_TYPE(params)->tp_name);
-    if (params == NULL)
-        return -1;
-    server->params = (FlHTTP1Parameters *)params;
     server->stream = Py_NewRef(stream);
     server->channel = channel;
     server->loop = (FlLoop *)Py_NewRef(channel->loop);
