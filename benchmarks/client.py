@@ -25,40 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks import machine, report
+from benchmarks import machine, nginx
 from benchmarks.client_contestants import CONTESTANTS, MAX_CLIENTS
 from benchmarks.http_rows import HELLO, MIB
-from benchmarks.http_start import in_turn
-
-NGINX = """
-daemon off;
-worker_processes 1;
-pid {dir}/nginx.pid;
-error_log {dir}/nginx-error.log;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    keepalive_requests 1000000000;
-    client_body_temp_path {dir}/nginx-body;
-    proxy_temp_path {dir}/nginx-proxy;
-    fastcgi_temp_path {dir}/nginx-fastcgi;
-    uwsgi_temp_path {dir}/nginx-uwsgi;
-    scgi_temp_path {dir}/nginx-scgi;
-    sendfile on;
-    tcp_nopush on;
-    open_file_cache max=10;
-    types {{ }}
-    default_type "text/html; charset=UTF-8";
-    ssl_certificate {dir}/cert.pem;
-    ssl_certificate_key {dir}/key.pem;
-    server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        listen 127.0.0.1:{tls_port} ssl backlog=4096;
-        location = / {{ return 200 "Hello, world"; }}
-        location = /1m.bin {{ root {dir}; }}
-    }}
-}}
-"""
+from benchmarks.http_servers import CERTIFICATE, KEY
+from benchmarks.rounds import AIOHTTP_UVLOOP, FLOOR, TORNADO, cost_table, interleaved
 
 
 @dataclass(frozen=True)
@@ -110,23 +81,25 @@ def upstream() -> Iterator[Upstream]:
         work = Path(directory)
         work.chmod(0o755)  # nginx's worker is another user
         (work / "1m.bin").write_bytes(MIB)
-        for name in ("cert", "key"):
-            pem = machine.ROOT / "pyfastloop" / f"testing_{name}.pem"
-            (work / f"{name}.pem").write_bytes(pem.read_bytes())
         port, tls_port = machine.free_port(), machine.free_port()
-        config = work / "nginx.conf"
-        config.write_text(NGINX.format(dir=work, port=port, tls_port=tls_port))
-        command = ["nginx", "-p", str(work), "-c", str(config)]
-        command += ["-e", str(work / "nginx.log")]
+        server = [
+            f"listen 127.0.0.1:{port} backlog=4096;",
+            f"listen 127.0.0.1:{tls_port} ssl backlog=4096;",
+            f"ssl_certificate {CERTIFICATE};",
+            f"ssl_certificate_key {KEY};",
+            'location = / { return 200 "Hello, world"; }',
+            f"location = /1m.bin {{ root {work}; }}",
+        ]
+        command = nginx.command(work, server)
         core = machine.cores()[1]
         with machine.running(command, core, work / "nginx.out", port):
-            yield Upstream(port, tls_port, work / "cert.pem")
+            yield Upstream(port, tls_port, Path(CERTIFICATE))
 
 
-def fetch_round(name: str, row: Row, nginx: Upstream, seconds: float) -> Round:
+def fetch_round(name: str, row: Row, source: Upstream, seconds: float) -> Round:
     command = [sys.executable, "-m", "benchmarks.client_contestants", name]
-    command += [nginx.url(row), str(row.at_once), str(seconds), str(row.size)]
-    command += [str(nginx.ca_file)]
+    command += [source.url(row), str(row.at_once), str(seconds), str(row.size)]
+    command += [str(source.ca_file)]
     done = subprocess.run(
         command,
         cwd=machine.ROOT,
@@ -139,53 +112,11 @@ def fetch_round(name: str, row: Row, nginx: Upstream, seconds: float) -> Round:
     return Round(**json.loads(done.stdout))
 
 
-def run_row(
-    row: Row, names: list[str], nginx: Upstream, rounds: int, seconds: float
-) -> dict[str, list[Round]]:
-    results: dict[str, list[Round]] = {}
-    here = list(names)
-    for turn in range(rounds):
-        for name in in_turn(here, turn):
-            try:
-                one = fetch_round(name, row, nginx, seconds)
-            except (RuntimeError, subprocess.TimeoutExpired) as error:
-                print(f"  {name} is out of this row: {error}", flush=True)
-                here.remove(name)
-                results.pop(name, None)
-                continue
-            results.setdefault(name, []).append(one)
-    return results
-
-
 def print_row(row: Row, results: dict[str, list[Round]]) -> None:
     print(f"\n{row.name}: {row.what}\n")
-    cpu = {name: [r.cpu_us for r in rounds] for name, rounds in results.items()}
-    lines = []
-    for name in sorted(cpu, key=lambda n: median(cpu[n])):
-        line = [name, report.spread(cpu[name])]
-        for other, flip in (
-            ("floor", False),
-            ("tornado", True),
-            ("aiohttp-uvloop", True),
-        ):
-            if other not in cpu:
-                line.append("-")
-                continue
-            pairs = (cpu[other], cpu[name]) if flip else (cpu[name], cpu[other])
-            line.append(report.spread(report.paired(*pairs)))
-        line.append(f"{median(r.rate for r in results[name]):,.0f}")
-        line.append(f"{median(r.p50_us for r in results[name]):,.0f}")
-        lines.append(line)
-    head = [
-        "client",
-        "CPU us a fetch",
-        "x floor",
-        "x less than Tornado",
-        "x less than aiohttp-uvloop",
-        "fetches/s",
-        "p50 us",
-    ]
-    print(report.table(head, lines), flush=True)
+    beside = (FLOOR, TORNADO, AIOHTTP_UVLOOP)
+    more = {"p50 us": lambda rounds: f"{median(r.p50_us for r in rounds):,.0f}"}
+    print(cost_table("client", "fetch", results, beside, more), flush=True)
 
 
 def main(arguments: list[str]) -> int:
@@ -220,10 +151,17 @@ def main(arguments: list[str]) -> int:
         f"{MAX_CLIENTS} connections at most"
     )
     everything: dict[str, dict[str, list[dict[str, float]]]] = {}
-    with upstream() as nginx:
+    with upstream() as source:
         for name in names:
             row = ROWS[name]
-            results = run_row(row, here, nginx, options.rounds, options.seconds)
+            results = interleaved(
+                here,
+                options.rounds,
+                lambda name, _, row=row: fetch_round(
+                    name, row, source, options.seconds
+                ),
+                warm=False,
+            )
             print_row(row, results)
             everything[name] = {n: [vars(r) for r in v] for n, v in results.items()}
     if options.json:

@@ -17,17 +17,18 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import machine, report
+from benchmarks import machine
 from benchmarks.http_rows import DEFAULT, MIB, ROWS, Row
 from benchmarks.http_servers import SERVERS, Server
 from benchmarks.http_special import SPECIAL
-from benchmarks.http_start import in_turn, started
+from benchmarks.http_start import started
+from benchmarks.rounds import cost_table, interleaved
 
 LUA = Path(__file__).with_name("wrk.lua")
 
@@ -79,53 +80,29 @@ def run_row(
     row: Row, servers: list[Server], rounds: int, seconds: int, work: Path
 ) -> dict[str, list[Round]]:
     load_core = machine.cores()[1]
-    results: dict[str, list[Round]] = {}
     with started(row, servers, work) as here:
-        # One short round first, thrown away: caches, branch predictors, lazy imports.
-        for turn in range(rounds + 1):
-            for name in in_turn(list(here), turn):
-                pids = machine.descendants(here[name].process.pid)
-                length = seconds if turn else 1
-                try:
-                    one = load(pids, here[name].port, row, length, load_core)
-                except (RuntimeError, ProcessLookupError) as error:
-                    print(f"  {name} is out of this row: {error}", flush=True)
-                    del here[name]
-                    results.pop(name, None)
-                    continue
-                if turn:
-                    results.setdefault(name, []).append(one)
-    return results
+
+        def measure(name: str, turn: int) -> Round:
+            pids = machine.descendants(here[name].process.pid)
+            return load(pids, here[name].port, row, seconds if turn else 1, load_core)
+
+        return interleaved(list(here), rounds, measure)
 
 
-def print_row(row: Row, results: dict[str, list[Round]], servers: list[Server]) -> None:
+def gigabytes(rounds: Sequence[Round]) -> str:
+    return f"{median(r.bytes / r.requests * r.rate for r in rounds) / 1e9:.2f}"
+
+
+def p99(rounds: Sequence[Round]) -> str:
+    value = median(r.p99_us for r in rounds)
+    return f"{value / 1000:.1f}" if value else "-"  # wrk: none when pipelined
+
+
+def print_row(row: Row, results: dict[str, list[Round]]) -> None:
     print(f"\n{row.name}: {row.what} ({row.connections} connections)\n")
-    lines = []
-    cpu = {name: [r.cpu_us for r in rounds] for name, rounds in results.items()}
-    for name in sorted(cpu, key=lambda n: median(cpu[n])):
-        line = [name, report.spread(cpu[name])]
-        for other, flip in (("floor", False), ("tornado", True)):
-            if other not in cpu:
-                line.append("-")
-                continue
-            pairs = (cpu[other], cpu[name]) if flip else (cpu[name], cpu[other])
-            line.append(report.spread(report.paired(*pairs)))
-        line.append(f"{median(r.rate for r in results[name]):,.0f}")
-        if len(row.expect) > 100_000:
-            gigabytes = median(r.bytes / r.requests * r.rate for r in results[name])
-            line[-1] += f" ({gigabytes / 1e9:.2f} GB/s)"
-        p99 = median(r.p99_us for r in results[name])
-        line.append(f"{p99 / 1000:.1f}" if p99 else "-")  # wrk: none when pipelined
-        lines.append(line)
-    head = [
-        "server",
-        "CPU us a request",
-        "x floor",
-        "x less than Tornado",
-        "requests/s",
-        "p99 ms",
-    ]
-    print(report.table(head, lines), flush=True)
+    more = {"GB/s": gigabytes} if len(row.expect) > 100_000 else {}
+    more["p99 ms"] = p99
+    print(cost_table("server", "request", results, more=more), flush=True)
 
 
 # Rows that run by themselves: what they are, and the function that does it.
@@ -189,7 +166,7 @@ def command(
                 continue
             row = rows[row_name]
             results = run_row(row, servers, options.rounds, options.seconds, work)
-            print_row(row, results, servers)
+            print_row(row, results)
             everything[row_name] = {n: [vars(r) for r in v] for n, v in results.items()}
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1) + "\n")

@@ -18,7 +18,8 @@ from typing import Any
 from benchmarks import machine, report
 from benchmarks.http_rows import ROWS
 from benchmarks.http_servers import Server
-from benchmarks.http_start import capture_from, in_turn, raw_request, started
+from benchmarks.http_start import capture_from, raw_request, started
+from benchmarks.rounds import interleaved
 
 TRICKLERS = 100
 TRICKLED = 2  # requests of each
@@ -44,16 +45,16 @@ def trickle_once(port: int, question: bytes) -> None:
 def trickle(servers: list[Server], rounds: int, work: Path) -> Any:
     row = ROWS["plaintext"]
     question = raw_request(row, False)
-    results: dict[str, list[float]] = {}
     with started(row, servers, work) as here:
-        for turn in range(rounds):
-            for name in in_turn(list(here), turn):
-                pids = machine.descendants(here[name].process.pid)
-                before = machine.cpu_seconds(pids)
-                trickle_once(here[name].port, question)
-                cpu = machine.cpu_seconds(pids) - before
-                sent = TRICKLERS * TRICKLED * len(question)
-                results.setdefault(name, []).append(cpu / sent * 1e6)
+
+        def measure(name: str, turn: int) -> float:
+            pids = machine.descendants(here[name].process.pid)
+            before = machine.cpu_seconds(pids)
+            trickle_once(here[name].port, question)
+            cpu = machine.cpu_seconds(pids) - before
+            return cpu / (TRICKLERS * TRICKLED * len(question)) * 1e6
+
+        results = interleaved(list(here), rounds, measure, warm=False)
     print(f"\ntrickle: {TRICKLERS} clients, a byte at a time\n")
     lines = []
     for name in sorted(results, key=lambda n: median(results[n])):
@@ -107,22 +108,17 @@ def streaming(
 
     def run(servers: list[Server], rounds: int, work: Path) -> Any:
         size = int(os.environ.get("STREAM_BYTES", 1 << 30)) // MIB * MIB
-        results: dict[str, list[tuple[float, float]]] = {}
         with started(ROWS["plaintext"], servers, work) as here:
-            for name in list(here):
-                try:
-                    once(here[name].port, MIB)
-                except (OSError, RuntimeError) as error:
-                    print(f"  {name} is not in this row: {error}", flush=True)
-                    del here[name]
-            for turn in range(rounds):
-                for name in in_turn(list(here), turn):
-                    pids = machine.descendants(here[name].process.pid)
-                    before = machine.cpu_seconds(pids)
-                    seconds = once(here[name].port, size)
-                    cpu = machine.cpu_seconds(pids) - before
-                    one = (size / seconds / 1e9, cpu / size * 1e12)
-                    results.setdefault(name, []).append(one)
+
+            def measure(name: str, turn: int) -> tuple[float, float]:
+                length = size if turn else MIB
+                pids = machine.descendants(here[name].process.pid)
+                before = machine.cpu_seconds(pids)
+                seconds = once(here[name].port, length)
+                cpu = machine.cpu_seconds(pids) - before
+                return length / seconds / 1e9, cpu / length * 1e12
+
+            results = interleaved(list(here), rounds, measure)
         print(f"\n{what}: {size // MIB:,} MiB in one body\n")
         lines = []
         for name in sorted(results, key=lambda n: -median(r for r, _ in results[n])):

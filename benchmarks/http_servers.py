@@ -10,39 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import nginx
 from benchmarks.http_rows import Row
 from benchmarks.machine import ROOT
 
 # What comes with pyfastloop.testing: for localhost only.
 CERTIFICATE = str(ROOT / "pyfastloop" / "testing_cert.pem")
 KEY = str(ROOT / "pyfastloop" / "testing_key.pem")
-
-NGINX = """
-daemon off;
-worker_processes {processes};
-pid {dir}/nginx.pid;
-error_log {dir}/nginx-error.log;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    keepalive_requests 1000000000;
-    client_body_temp_path {dir}/nginx-body;
-    proxy_temp_path {dir}/nginx-proxy;
-    fastcgi_temp_path {dir}/nginx-fastcgi;
-    uwsgi_temp_path {dir}/nginx-uwsgi;
-    scgi_temp_path {dir}/nginx-scgi;
-    sendfile on;
-    tcp_nopush on;
-    open_file_cache max=10;
-    types {{ }}
-    default_type "text/html; charset=UTF-8";
-    server {{
-        listen 127.0.0.1:{port} backlog=4096 {tls};
-        location = / {{ return 200 "Hello, world"; }}
-        location /static/ {{ alias {dir}/; }}
-    }}
-}}
-"""
 
 
 @dataclass(frozen=True)
@@ -93,11 +67,14 @@ def _floor(port: int, work: Path, row: Row) -> list[str]:
 
 
 def _nginx(port: int, work: Path, row: Row) -> list[str]:
-    config = work / "nginx.conf"
-    tls = f"ssl; ssl_certificate {CERTIFICATE}; ssl_certificate_key {KEY}"
-    settings = {"tls": tls if row.tls else "", "processes": row.processes}
-    config.write_text(NGINX.format(dir=work, port=port, **settings))
-    return ["nginx", "-p", str(work), "-c", str(config), "-e", str(work / "nginx.log")]
+    keys = f"ssl_certificate {CERTIFICATE}; ssl_certificate_key {KEY};"
+    server = [
+        f"listen 127.0.0.1:{port} backlog=4096{' ssl' * row.tls};",
+        *([keys] if row.tls else []),
+        'location = / { return 200 "Hello, world"; }',
+        f"location /static/ {{ alias {work}/; }}",
+    ]
+    return nginx.command(work, server, row.processes)
 
 
 def _uvicorn(port: int, work: Path, row: Row) -> list[str]:

@@ -22,7 +22,8 @@ from benchmarks import machine, report
 from benchmarks.http_flows import FLOWS
 from benchmarks.http_rows import ROWS
 from benchmarks.http_servers import Server, compiled
-from benchmarks.http_start import capture_from, in_turn, raw_request, started
+from benchmarks.http_start import capture_from, raw_request, started
+from benchmarks.rounds import interleaved
 
 IDLE_CONNECTIONS = 2000
 OPEN_CONNECTIONS = 64
@@ -63,7 +64,6 @@ def latency(servers: list[Server], rounds: int, work: Path) -> Any:
     program = compiled(work, "load/openloop.c")
     question = work / "latency.request"
     question.write_bytes(raw_request(row, False))
-    results: dict[str, list[dict[str, float]]] = {}
 
     def run(command: list[str]) -> str:
         return subprocess.run(
@@ -83,14 +83,15 @@ def latency(servers: list[Server], rounds: int, work: Path) -> Any:
         return float(counts["requests"] / counts["microseconds"] * 1e6)
 
     with started(row, servers, work) as here:
-        for turn in range(rounds):
-            for name in in_turn(list(here), turn):
-                port = here[name].port
-                rate = peak(port) / 2
-                command = [str(program), str(port), f"{rate:.0f}", str(SECONDS)]
-                command += [str(OPEN_CONNECTIONS), str(question)]
-                one = {"rate": rate, **json.loads(run(command))}
-                results.setdefault(name, []).append(one)
+
+        def measure(name: str, turn: int) -> dict[str, float]:
+            port = here[name].port
+            rate = peak(port) / 2
+            command = [str(program), str(port), f"{rate:.0f}", str(SECONDS)]
+            command += [str(OPEN_CONNECTIONS), str(question)]
+            return {"rate": rate, **json.loads(run(command))}
+
+        results = interleaved(list(here), rounds, measure, warm=False)
     print("\nlatency: microseconds at half of each server's own peak\n")
     lines = []
     for name in sorted(results, key=lambda n: median(r["p99"] for r in results[n])):

@@ -23,12 +23,6 @@ class Started:
     process: subprocess.Popen[bytes]
 
 
-def in_turn(names: list[str], turn: int) -> list[str]:
-    """The names, beginning one further each turn."""
-    start = turn % max(1, len(names))
-    return names[start:] + names[:start]
-
-
 @contextlib.contextmanager
 def started(
     row: Row, servers: list[Server], work: Path

@@ -25,11 +25,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 from benchmarks import machine, report
 from benchmarks.http_servers import compiled
-from benchmarks.http_start import in_turn
+from benchmarks.rounds import cost_table, interleaved
 from benchmarks.websocket_rows import DEFLATE, MEMORY, ROWS, SERVERS, Row, Server
 
 
@@ -179,7 +178,6 @@ def started(row: Row, server: Server, work: Path) -> Iterator[tuple[list[int], i
 def run_row(
     row: Row, servers: list[Server], rounds: int, seconds: float, work: Path
 ) -> dict[str, list[Round]]:
-    results: dict[str, list[Round]] = {}
     with contextlib.ExitStack() as stack:
         here: dict[str, tuple[list[int], Load]] = {}
         for server in servers:
@@ -191,38 +189,17 @@ def run_row(
                 continue
             stack.callback(load.close)
             here[server.name] = pids, load
-        # One short round first, thrown away: caches, branch predictors, lazy imports.
-        for turn in range(rounds + 1):
-            for name in in_turn(list(here), turn):
-                pids, load = here[name]
-                try:
-                    one = load.round(pids, seconds if turn else 0.3)
-                except (RuntimeError, OSError) as error:
-                    print(f"  {name} is out of this row: {error}", flush=True)
-                    del here[name]
-                    results.pop(name, None)
-                    continue
-                if turn:
-                    results.setdefault(name, []).append(one)
-    return results
+
+        def measure(name: str, turn: int) -> Round:
+            pids, load = here[name]
+            return load.round(pids, seconds if turn else 0.3)
+
+        return interleaved(list(here), rounds, measure)
 
 
 def print_row(row: Row, results: dict[str, list[Round]]) -> None:
     print(f"\n{row.name}: {row.what}\n")
-    lines = []
-    cpu = {name: [r.cpu_us for r in rounds] for name, rounds in results.items()}
-    for name in sorted(cpu, key=lambda n: median(cpu[n])):
-        line = [name, report.spread(cpu[name])]
-        for other, flip in (("floor", False), ("tornado", True)):
-            if other not in cpu:
-                line.append("-")
-                continue
-            pairs = (cpu[other], cpu[name]) if flip else (cpu[name], cpu[other])
-            line.append(report.spread(report.paired(*pairs)))
-        line.append(f"{median(r.rate for r in results[name]):,.0f}")
-        lines.append(line)
-    head = ["server", "CPU us a message", "x floor", "x less than Tornado"]
-    print(report.table([*head, "messages/s"], lines), flush=True)
+    print(cost_table("server", "message", results), flush=True)
 
 
 def run_memory(servers: list[Server], work: Path) -> dict[str, dict[str, float]]:
