@@ -298,8 +298,11 @@ checked_value(FlState *st, PyObject *value)
     return FlHTTP_InputError(st, "Invalid header value %R", value);
 }
 
-int
-FlHTTPHeaders_Add(FlHTTPHeaders *self, PyObject *name, PyObject *value)
+/* Checks a name and a value and puts them into the map: beside what is there, or
+ * instead of it. */
+static int
+put_checked(FlHTTPHeaders *self, PyObject *name, PyObject *value,
+            int (*put)(FlHTTPHeaders *self, fl_span name, PyObject *value))
 {
     PyObject *kept;
     fl_span key;
@@ -310,9 +313,15 @@ FlHTTPHeaders_Add(FlHTTPHeaders *self, PyObject *name, PyObject *value)
     kept = checked_value(self->st, value);
     if (kept == NULL)
         return -1;
-    err = add_entry(self, key, kept);
+    err = put(self, key, kept);
     Py_DECREF(kept);
     return err;
+}
+
+int
+FlHTTPHeaders_Add(FlHTTPHeaders *self, PyObject *name, PyObject *value)
+{
+    return put_checked(self, name, value, add_entry);
 }
 
 /* Takes the entries of a name out (but for the first when keep_first) and links the
@@ -364,18 +373,7 @@ set_entry(FlHTTPHeaders *self, fl_span name, PyObject *value)
 int
 FlHTTPHeaders_Set(FlHTTPHeaders *self, PyObject *name, PyObject *value)
 {
-    PyObject *kept;
-    fl_span key;
-    int err;
-
-    if (name_span(self->st, name, &key) < 0)
-        return -1;
-    kept = checked_value(self->st, value);
-    if (kept == NULL)
-        return -1;
-    err = set_entry(self, key, kept);
-    Py_DECREF(kept);
-    return err;
+    return put_checked(self, name, value, set_entry);
 }
 
 int

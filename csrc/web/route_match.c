@@ -86,6 +86,22 @@ group_bytes(fl_span raw)
     return bytes;
 }
 
+/* Puts a group's bytes (taken over; NULL: an exception is set) where its name or its
+ * place is; clears *all after a failure. */
+static void
+put_group(const FlRoute *r, PyObject **all, Py_ssize_t i, PyObject *bytes)
+{
+    if (bytes == NULL) {
+        Py_CLEAR(*all);
+    } else if (r->names == NULL) {
+        PyTuple_SET_ITEM(*all, i, bytes);
+    } else {
+        if (PyDict_SetItem(*all, PyTuple_GET_ITEM(r->names, i), bytes) < 0)
+            Py_CLEAR(*all);
+        Py_DECREF(bytes);
+    }
+}
+
 /* The groups that pieces found, as match[2]. */
 static int
 take_groups(FlRoute *r, const fl_span *groups, int count, PyObject **out)
@@ -95,19 +111,8 @@ take_groups(FlRoute *r, const fl_span *groups, int count, PyObject **out)
     if (count == 0)
         return 0;
     all = r->names != NULL ? PyDict_New() : PyTuple_New(count);
-    for (int i = 0; all != NULL && i < count; i++) {
-        PyObject *bytes = group_bytes(groups[i]);
-
-        if (bytes == NULL) {
-            Py_CLEAR(all);
-        } else if (r->names == NULL) {
-            PyTuple_SET_ITEM(all, i, bytes);
-        } else {
-            if (PyDict_SetItem(all, PyTuple_GET_ITEM(r->names, i), bytes) < 0)
-                Py_CLEAR(all);
-            Py_DECREF(bytes);
-        }
-    }
+    for (int i = 0; all != NULL && i < count; i++)
+        put_group(r, &all, i, group_bytes(groups[i]));
     *out = all;
     return all == NULL ? -1 : 0;
 }
@@ -167,15 +172,7 @@ match_regex(FlRoute *r, PyObject *path, PyObject **out)
         else
             bytes = group_bytes(fl_span_make((const char *)PyUnicode_1BYTE_DATA(text),
                                              (size_t)PyUnicode_GET_LENGTH(text)));
-        if (bytes == NULL) {
-            Py_CLEAR(all);
-        } else if (r->names == NULL) {
-            PyTuple_SET_ITEM(all, i, bytes);
-        } else {
-            if (PyDict_SetItem(all, PyTuple_GET_ITEM(r->names, i), bytes) < 0)
-                Py_CLEAR(all);
-            Py_DECREF(bytes);
-        }
+        put_group(r, &all, i, bytes);
     }
     Py_DECREF(groups);
     *out = all;
