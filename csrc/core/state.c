@@ -175,6 +175,7 @@ FlState_Clear(FlState *st)
     FlFreelist_Drain(&st->free_future_iters);
     FlFreelist_Drain(&st->free_permit_waits);
     FlFreelist_Drain(&st->free_task_wakes);
+    FlFreelist_Drain(&st->free_exchanges);
 #define X(Name) Py_CLEAR(st->Name##_type);
     FL_TYPES(X)
 #undef X

@@ -404,12 +404,13 @@ typedef struct FlState {
     FlFreelist free_future_iters;
     FlFreelist free_permit_waits;
     FlFreelist free_task_wakes;
-    uint64_t web_date_second; /* what web_date says */
-    int type_watcher;         /* 0: none yet, -1: none to be had, else its id + 1 */
-    int dict_watcher;         /* likewise */
-    int instance_watcher;     /* likewise */
-    uint64_t web_name_bits;   /* which pointers web_names may hold; see web/hooks.c */
-    const void *http_target;  /* borrowed: web's FlHTTP1Target, NULL without web */
+    FlFreelist free_exchanges; /* HTTP1Connection */
+    uint64_t web_date_second;  /* what web_date says */
+    int type_watcher;          /* 0: none yet, -1: none to be had, else its id + 1 */
+    int dict_watcher;          /* likewise */
+    int instance_watcher;      /* likewise */
+    uint64_t web_name_bits;    /* which pointers web_names may hold; see web/hooks.c */
+    const void *http_target;   /* borrowed: web's FlHTTP1Target, NULL without web */
     PyObject *header_names[FL_STATE_HEADER_NAMES]; /* owned; NULL until first used */
     uint32_t header_hashes[FL_STATE_HEADER_NAMES]; /* with header_names */
     FlLoop *parking;   /* borrowed list: loops where coroutines wait, or waited */

@@ -1,6 +1,6 @@
 /* connection.c -- http1connection.HTTP1Connection: one exchange as Python sees it.
  *
- * A server's exchanges are made and wiped by their server connection; a client (or a
+ * A server's exchanges are made and let go by their server connection; a client (or a
  * program that serves one request by hand) makes one itself and calls read_response.
  *
  * Layer: http. Threads: none; owned by one loop.
@@ -10,10 +10,13 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/freelist.h"
 #include "core/future.h"
 #include "core/stack.h"
 #include "core/task.h"
 #include "net/iostream.h"
+
+#define KEPT_EXCHANGES 64 /* dead exchanges at most, for the next requests */
 
 static FlHTTP1Connection *
 conn_cast(PyObject *self)
@@ -100,12 +103,18 @@ conn_defaults(FlHTTP1Connection *conn)
 FlHTTP1Connection *
 FlHTTP1Connection_ForServer(FlHTTP1ServerConnection *server)
 {
-    PyTypeObject *type = server->st->HTTP1Connection_type;
-    FlHTTP1Connection *conn = (FlHTTP1Connection *)type->tp_alloc(type, 0);
+    FlState *st = server->st;
+    PyTypeObject *type = st->HTTP1Connection_type;
+    FlHTTP1Connection *conn =
+        (FlHTTP1Connection *)FlFreelist_Take(&st->free_exchanges, type);
 
     if (conn == NULL)
+        conn = PyObject_GC_New(FlHTTP1Connection, type);
+    if (conn == NULL)
         return NULL;
-    conn->st = server->st;
+    memset((char *)conn + offsetof(FlHTTP1Connection, st), 0,
+           sizeof(FlHTTP1Connection) - offsetof(FlHTTP1Connection, st));
+    conn->st = st;
     conn->loop = (FlLoop *)Py_NewRef(server->loop);
     conn->stream = Py_NewRef(server->stream);
     conn->channel = server->channel;
@@ -113,7 +122,20 @@ FlHTTP1Connection_ForServer(FlHTTP1ServerConnection *server)
     conn->params = (FlHTTP1Parameters *)Py_NewRef(server->params);
     conn->context = Py_XNewRef(server->context);
     conn_defaults(conn);
+    PyObject_GC_Track(conn);
     return conn;
+}
+
+static void
+free_chunks(FlHTTP1Connection *conn)
+{
+    FlHTTP1Chunks *chunks = conn->chunks;
+
+    conn->chunks = NULL;
+    fl_buf_free(&chunks->joined);
+    fl_buf_free(&chunks->trailers);
+    fl_buf_free(&chunks->extensions);
+    PyMem_Free(chunks);
 }
 
 /* Drops what belongs to one exchange. */
@@ -131,30 +153,8 @@ drop_exchange(FlHTTP1Connection *conn)
     Py_CLEAR(conn->dict);
     FlHeadBlock_Release(conn->block);
     conn->block = NULL;
-    PyMem_Free(conn->chunked);
-    conn->chunked = NULL;
-    fl_buf_free(&conn->joined);
-    fl_buf_free(&conn->trailers);
-    fl_buf_free(&conn->extensions);
-}
-
-void
-FlHTTP1Connection_Reset(FlHTTP1Connection *conn)
-{
-    drop_exchange(conn);
-    conn->body_used = 0;
-    conn->left = conn->received = 0;
-    conn->scanned = 0;
-    conn->phase = FL_HTTP1_IDLE;
-    conn->informational = 0;
-    conn->waiting_data = conn->owes_delegate = conn->web = conn->proxied = false;
-    conn->keep_alive = conn->head_request = conn->http10 = false;
-    conn->headers_written = conn->chunking = conn->write_finished = false;
-    conn->close_when_finished = conn->gone = conn->ended = false;
-    conn->no_keep_alive = false;
-    if (conn->server != NULL && conn->context != conn->server->context)
-        Py_XSETREF(conn->context, Py_XNewRef(conn->server->context));
-    conn_defaults(conn);
+    if (conn->chunks != NULL)
+        free_chunks(conn);
 }
 
 void
@@ -273,8 +273,11 @@ conn_dealloc(PyObject *op)
         PyObject_ClearWeakRefs(op);
     conn_clear(op);
     Py_CLEAR(conn->loop);
-    type->tp_free(op);
-    Py_DECREF(type);
+    if (type != conn->st->HTTP1Connection_type ||
+        !FlFreelist_Put(&conn->st->free_exchanges, op, KEPT_EXCHANGES)) {
+        type->tp_free(op);
+        Py_DECREF(type);
+    }
 }
 
 /* ---- a client's stream ---- */
@@ -502,12 +505,13 @@ static PyObject *
 get_trailers(PyObject *op, void *closure)
 {
     FlHTTP1Connection *conn = conn_cast(op);
-    fl_span lines = fl_buf_span(&conn->trailers);
     PyObject *text, *map;
+    fl_span lines;
 
     (void)closure;
-    if (lines.n == 0)
+    if (conn->chunks == NULL || fl_buf_len(&conn->chunks->trailers) == 0)
         Py_RETURN_NONE;
+    lines = fl_buf_span(&conn->chunks->trailers);
     text = PyUnicode_DecodeLatin1(lines.p, (Py_ssize_t)lines.n, NULL);
     if (text == NULL)
         return NULL;
@@ -521,7 +525,9 @@ get_trailers(PyObject *op, void *closure)
 static PyObject *
 get_chunk_extensions(PyObject *op, void *closure)
 {
-    fl_span rest = fl_buf_span(&conn_cast(op)->extensions);
+    const FlHTTP1Chunks *chunks = conn_cast(op)->chunks;
+    fl_span rest =
+        chunks == NULL ? fl_span_make(NULL, 0) : fl_buf_span(&chunks->extensions);
     PyObject *list = PyList_New(0);
 
     (void)closure;

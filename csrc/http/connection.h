@@ -5,11 +5,12 @@
  *                            owns stream, parameters, context and delegate, and holds
  *                            the one deadline.
  *   FlHTTP1Connection        one request and its answer (for a client the other way
- *                            round); programs know it as `request.connection`. When the
- *                            exchange is over and nobody else holds it, it is wiped and
- *                            serves the next one; when somebody kept it, it is cut off
- *                            from the stream and a new one is made: a late write never
- *                            lands in another request's answer.
+ *                            round); programs know it as `request.connection`. A server
+ *                            makes it (of a free list) for the first byte of a request
+ *                            and lets it go with the last of the answer, so an idle
+ *                            connection has none; who kept it holds one that is cut off
+ *                            from the stream: a late write never lands in another
+ *                            request's answer.
  *
  * Reading                                         Writing
  *
@@ -92,6 +93,14 @@ enum FlHTTP1Phase {
 
 typedef struct FlHTTP1ServerConnection FlHTTP1ServerConnection;
 
+/* What a chunked message needs besides. */
+typedef struct {
+    fl_chunked decoder;
+    fl_buf joined; /* small chunks of one read */
+    fl_buf trailers;
+    fl_buf extensions; /* of its chunks, where the parameters keep them */
+} FlHTTP1Chunks;
+
 typedef struct FlHTTP1Connection {
     PyObject_HEAD
     FlState *st;                     /* borrowed */
@@ -104,16 +113,13 @@ typedef struct FlHTTP1Connection {
     PyObject *delegate;              /* owned, nullable: the message delegate */
     PyObject *reading;               /* owned, nullable: read_response's future */
     PyObject *close_callback;        /* owned, nullable */
-    PyObject *handler;   /* owned, nullable: what web/ made of the request */
-    PyObject *request;   /* owned, nullable: web/'s request, until handled */
-    PyObject *match[3];  /* owned, nullable: what web/ found for it */
-    PyObject *waiting;   /* owned, nullable: the future being awaited */
-    FlHeadBlock *block;  /* owned, nullable */
-    fl_chunked *chunked; /* owned, nullable */
-    fl_buf joined;       /* small chunks of one read */
-    fl_buf trailers;
-    fl_buf extensions; /* of its chunks, where the parameters keep them */
-    PyObject *body;    /* owned bytes under construction (web/), body_used of it */
+    PyObject *handler;     /* owned, nullable: what web/ made of the request */
+    PyObject *request;     /* owned, nullable: web/'s request, until handled */
+    PyObject *match[3];    /* owned, nullable: what web/ found for it */
+    PyObject *waiting;     /* owned, nullable: the future being awaited */
+    FlHeadBlock *block;    /* owned, nullable */
+    FlHTTP1Chunks *chunks; /* owned; NULL unless the message is chunked */
+    PyObject *body;        /* owned bytes under construction (web/), body_used of it */
     size_t body_used;
     uint64_t left;         /* of a body of known length */
     uint64_t received;     /* bytes of this body */
@@ -165,7 +171,7 @@ struct FlHTTP1ServerConnection {
     FlHTTP1Parameters *params; /* owned */
     PyObject *context;         /* owned, nullable; see FlHTTP1Server_Context */
     PyObject *delegate;        /* owned; NULL before start_serving and after close */
-    FlHTTP1Connection *conn;   /* owned: the exchange under way */
+    FlHTTP1Connection *conn;   /* owned: the exchange under way; NULL between two */
     PyObject *closing;         /* owned, nullable: the future that close() gave */
     PyObject *target;          /* owned, nullable: web/'s table for this server */
     fl_loop_timer timer;
@@ -306,9 +312,6 @@ PyObject *FlHTTP1Server_Context(FlHTTP1ServerConnection *server);
 
 /* A new exchange on a server's connection. New reference or NULL. */
 FlHTTP1Connection *FlHTTP1Connection_ForServer(FlHTTP1ServerConnection *server);
-
-/* Makes it as new, for the next exchange; only while nobody else holds it. */
-void FlHTTP1Connection_Reset(FlHTTP1Connection *conn); /* escapes */
 
 /* Cuts it off: it has no stream any more. */
 void FlHTTP1Connection_Cut(FlHTTP1Connection *conn); /* escapes */

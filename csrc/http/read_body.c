@@ -45,16 +45,15 @@ FlHTTP1_BeginChunked(FlHTTP1Connection *conn)
         small_limit(params->max_trailer_size),
         small_limit(params->max_trailer_lines),
     };
+    FlHTTP1Chunks *chunks = PyMem_Calloc(1, sizeof(FlHTTP1Chunks));
 
-    conn->chunked = PyMem_Malloc(sizeof(fl_chunked));
-    if (conn->chunked == NULL) {
+    if (chunks == NULL) {
         PyErr_NoMemory();
         return FlHTTP1_UserFailed(conn);
     }
-    fl_buf_clear(&conn->trailers);
-    fl_buf_clear(&conn->extensions);
-    fl_chunked_init(conn->chunked, &limits, &conn->trailers,
-                    params->keep_chunk_extensions ? &conn->extensions : NULL);
+    fl_chunked_init(&chunks->decoder, &limits, &chunks->trailers,
+                    params->keep_chunk_extensions ? &chunks->extensions : NULL);
+    conn->chunks = chunks;
     conn->phase = FL_HTTP1_CHUNKED;
     return 0;
 }
@@ -101,7 +100,7 @@ hand_out(FlHTTP1Connection *conn, const char *p, size_t n)
         return FlHTTP1_UserFailed(conn);
     if (ready == 0) {
         conn->waiting_data = true;
-        FlHTTP1_SetDeadline(conn, FL_DEADLINE_NONE, -1);
+        FlHTTP1_NoDeadline(conn);
         return 0;
     }
     return conn->phase != FL_HTTP1_DEAD;
@@ -113,17 +112,18 @@ hand_out_joined(FlHTTP1Connection *conn, bool all)
 {
     size_t most = most_at_once(conn);
 
-    while (fl_buf_len(&conn->joined) >= (all ? 1 : most)) {
-        size_t n = fl_buf_len(&conn->joined);
+    while (fl_buf_len(&conn->chunks->joined) >= (all ? 1 : most)) {
+        fl_buf *joined = &conn->chunks->joined;
+        size_t n = fl_buf_len(joined);
         PyObject *copy;
         int go;
 
         if (n > most)
             n = most;
-        copy = PyBytes_FromStringAndSize(fl_buf_ptr(&conn->joined), (Py_ssize_t)n);
+        copy = PyBytes_FromStringAndSize(fl_buf_ptr(joined), (Py_ssize_t)n);
         if (copy == NULL)
             return FlHTTP1_UserFailed(conn);
-        fl_buf_consume(&conn->joined, n);
+        fl_buf_consume(joined, n);
         go = hand_out(conn, PyBytes_AS_STRING(copy), n);
         Py_DECREF(copy);
         if (go <= 0)
@@ -144,7 +144,7 @@ web_room(FlHTTP1Connection *conn, size_t more, size_t *room)
     if (have < need || conn->body == NULL) {
         size_t want = have * 2;
         size_t whole =
-            conn->chunked == NULL ? conn->body_used + (size_t)conn->left : SIZE_MAX;
+            conn->chunks == NULL ? conn->body_used + (size_t)conn->left : SIZE_MAX;
 
         if (want < FIRST_BODY)
             want = FIRST_BODY;
@@ -258,7 +258,7 @@ FlHTTP1_FeedChunked(FlHTTP1Connection *conn, const char *p, size_t n, size_t at)
         size_t step;
         int got, go;
 
-        got = fl_chunked_feed(conn->chunked, p + used, n - used, &data, &step);
+        got = fl_chunked_feed(&conn->chunks->decoder, p + used, n - used, &data, &step);
         used += step;
         if (got < 0) {
             FlHTTP1_Took(conn, at + used);
@@ -273,7 +273,7 @@ FlHTTP1_FeedChunked(FlHTTP1Connection *conn, const char *p, size_t n, size_t at)
                 return (Py_ssize_t)n;
             }
             if (conn->web ? web_append(conn, data.p, data.n) < 0
-                          : fl_buf_append(&conn->joined, data.p, data.n) < 0) {
+                          : fl_buf_append(&conn->chunks->joined, data.p, data.n) < 0) {
                 if (!conn->web)
                     PyErr_NoMemory();
                 return FlHTTP1_UserFailed(conn) < 0 ? -1 : (Py_ssize_t)n;

@@ -165,12 +165,7 @@ FlHTTP1_MessageDone(FlHTTP1Connection *conn)
     bool again;
 
     conn->phase = FL_HTTP1_DONE;
-    FlHTTP1_SetDeadline(conn, FL_DEADLINE_NONE, -1);
-    if (conn->chunked != NULL) {
-        PyMem_Free(conn->chunked);
-        conn->chunked = NULL;
-    }
-    fl_buf_free(&conn->joined);
+    FlHTTP1_NoDeadline(conn);
     if (conn->web) {
         if (conn->body != NULL &&
             (size_t)PyBytes_GET_SIZE(conn->body) != conn->body_used &&

@@ -316,7 +316,7 @@ FlHTTP1_FeedHead(FlHTTP1Connection *conn, const char *p, size_t n, size_t at)
         return FlHTTP1_UserFailed(conn) < 0 ? -1 : (Py_ssize_t)n;
     conn->scanned = 0;
     FlHTTP1_Took(conn, at + (size_t)got);
-    FlHTTP1_SetDeadline(conn, FL_DEADLINE_NONE, -1);
+    FlHTTP1_NoDeadline(conn);
     conn->phase = FL_HTTP1_WAIT_HEADERS;
     note_head(conn);
     if ((size_t)got < n && conn->server != NULL && conn->in_data)

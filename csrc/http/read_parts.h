@@ -28,6 +28,14 @@ FlHTTP1_SetDeadline(FlHTTP1Connection *conn, uint8_t kind, double seconds)
         FlHTTP1Server_Deadline(conn->server, kind, seconds);
 }
 
+/* Nothing is awaited of the peer. */
+static inline void
+FlHTTP1_NoDeadline(FlHTTP1Connection *conn)
+{
+    if (conn->server != NULL && !conn->server->lingering)
+        conn->server->deadline_kind = FL_DEADLINE_NONE;
+}
+
 /* Some of a body came, or may come: the next of it is waited for. */
 static inline void
 FlHTTP1_BodyProgress(FlHTTP1Connection *conn)

@@ -5,8 +5,11 @@
  * that ends later, in somebody's callback, is followed up from the ring
  * (server_continue), never on top of user code.
  *
- *   exchange over --> keep-alive?  recycle, wait for the next head (idle deadline)
+ *   exchange over --> keep-alive?  let go, wait for the next head (idle deadline)
  *                 \-> close?       after the queue is empty; with unread input: linger
+ *
+ * Between two exchanges there is none (conn is NULL): an idle connection costs its
+ * stream and this object.
  *
  * While it serves it holds a reference to itself, which `closed` or a detach drops.
  *
@@ -54,14 +57,17 @@ keep_context(FlHTTP1ServerConnection *server, FlHTTP1Connection *conn)
         conn->context = Py_XNewRef(FlHTTP1Server_Context(server));
 }
 
-/* Prepares the next exchange when the current one is over. true: it can be fed. */
+/* Lets go of the current exchange when it is over. true: what comes can be fed, to it
+ * or to the next one. escapes */
 static bool
 settle(FlHTTP1ServerConnection *server)
 {
     FlHTTP1Connection *conn = server->conn;
 
-    if (conn == NULL || server->lingering || !FlHTTP1Server_IsOpen(server))
+    if (server->lingering || !FlHTTP1Server_IsOpen(server))
         return false;
+    if (conn == NULL)
+        return true;
     if (!conn->write_finished)
         return conn->phase != FL_HTTP1_DONE && conn->phase != FL_HTTP1_DEAD;
     if (conn->phase != FL_HTTP1_DONE) { /* answered before it was read */
@@ -90,28 +96,34 @@ settle(FlHTTP1ServerConnection *server)
             return false;
         }
     }
-    if (Py_REFCNT(conn) == 1 && conn->weakrefs == NULL) {
-        FlHTTP1Connection_Reset(conn);
-        if (!FlHTTP1Server_IsOpen(server)) /* what was dropped may have run anything */
-            return false;
-    } else {
-        FlHTTP1Connection *fresh = FlHTTP1Connection_ForServer(server);
-
-        if (fresh == NULL) {
-            FlHTTP_LogUncaught(server->loop);
-            FlHTTP1Server_CloseNow(server);
-            return false;
-        }
-        server->conn = fresh;
+    server->conn = NULL;
+    if (Py_REFCNT(conn) > 1) {
         keep_context(server, conn);
         FlHTTP1Connection_Cut(conn);
-        Py_DECREF(conn);
     }
+    Py_DECREF(conn);
+    if (!FlHTTP1Server_IsOpen(server)) /* what was dropped may have run anything */
+        return false;
     if (server->deadline_kind != FL_DEADLINE_WRITE ||
         FlChannel_Queued(server->channel) == 0)
         FlHTTP1Server_Deadline(server, FL_DEADLINE_SILENT,
                                server->params->idle_timeout);
     return true;
+}
+
+/* The exchange that the next bytes belong to: the current one, or a new one. Borrowed,
+ * or NULL: no memory, and the connection is closed. escapes */
+static FlHTTP1Connection *
+exchange(FlHTTP1ServerConnection *server)
+{
+    if (server->conn != NULL)
+        return server->conn;
+    server->conn = FlHTTP1Connection_ForServer(server);
+    if (server->conn == NULL) {
+        FlHTTP_LogUncaught(server->loop);
+        FlHTTP1Server_CloseNow(server);
+    }
+    return server->conn;
 }
 
 static int
@@ -142,6 +154,19 @@ FlHTTP1Server_Hold(FlHTTP1ServerConnection *server)
     FlHTTP1Server_Cork(server);
 }
 
+static int server_continue(FlLoop *loop, PyObject *obj);
+
+/* Goes on from the ring. */
+static void
+follow_up(FlHTTP1ServerConnection *server)
+{
+    if (server->deferred)
+        return;
+    server->deferred = true;
+    if (FlLoop_Defer(server->loop, server_continue, (PyObject *)server) < 0)
+        FlHTTP_LogUncaught(server->loop);
+}
+
 static Py_ssize_t
 feed_exchanges(FlHTTP1ServerConnection *server, const char *p, size_t n)
 {
@@ -153,11 +178,13 @@ feed_exchanges(FlHTTP1ServerConnection *server, const char *p, size_t n)
 
         if (!settle(server))
             return server->lingering ? (Py_ssize_t)n : (Py_ssize_t)at;
-        conn = server->conn;
         if (burst >= BURST_MOST) {
-            FlHTTP1Server_Answered(server); /* the rest from the ring */
+            follow_up(server); /* the rest from the ring */
             return (Py_ssize_t)at;
         }
+        conn = exchange(server);
+        if (conn == NULL)
+            return (Py_ssize_t)n;
         Py_INCREF(conn);
         conn->in_data = true;
         conn->base = at;
@@ -260,13 +287,10 @@ after_eof(FlHTTP1ServerConnection *server)
     int err;
 
     if (server->lingering || conn == NULL) {
-        if (FlHTTP1Server_IsOpen(
-                server)) /* it is done sending, and may still be reading */
+        /* It is done sending, and may still be reading: the last answer first. What a
+         * long burst left in the tail is answered before that, from the ring. */
+        if (FlHTTP1Server_IsOpen(server) && !server->deferred)
             FlChannel_CloseAfterWrites(server->channel);
-        return 0;
-    }
-    if (conn->phase == FL_HTTP1_IDLE && FlChannel_Queued(server->channel) > 0) {
-        FlChannel_CloseAfterWrites(server->channel); /* the last answer first */
         return 0;
     }
     Py_INCREF(conn);
@@ -317,7 +341,7 @@ FlHTTP1Server_Continue(FlHTTP1ServerConnection *server)
     }
     FlChannel_Tail(channel, &tail);
     if (err == 0 && server->eof && FlHTTP1Server_IsOpen(server) && !server->lingering) {
-        if (tail == 0 || server->conn->waiting == NULL)
+        if (tail == 0 || server->conn == NULL || server->conn->waiting == NULL)
             err = after_eof(server);
     }
     Py_DECREF(stream);
@@ -338,15 +362,8 @@ server_continue(FlLoop *loop, PyObject *obj)
 void
 FlHTTP1Server_Answered(FlHTTP1ServerConnection *server)
 {
-    FlHTTP1Connection *conn = server->conn;
-
-    if (server->in_data && !(conn != NULL && conn->phase == FL_HTTP1_IDLE))
-        return; /* data() sees it when the feed is back */
-    if (server->deferred)
-        return;
-    server->deferred = true;
-    if (FlLoop_Defer(server->loop, server_continue, (PyObject *)server) < 0)
-        FlHTTP_LogUncaught(server->loop);
+    if (!server->in_data) /* data() sees it when the feed is back */
+        follow_up(server);
 }
 
 static void
@@ -354,7 +371,7 @@ server_drained(FlChannel *ch)
 {
     FlHTTP1ServerConnection *server = ch->self;
 
-    if (server->paused && server->conn != NULL)
+    if (server->paused)
         FlHTTP1Server_Answered(server);
 }
 
@@ -459,9 +476,7 @@ FlHTTP1Server_Start(FlHTTP1ServerConnection *server, PyObject *delegate)
     }
     if (FlChannel_Closed(channel))
         return 0;
-    server->conn = FlHTTP1Connection_ForServer(server);
-    if (server->conn == NULL ||
-        FlIOStream_Borrow(server->stream, &FlHTTP1Server_Ops, server) < 0)
+    if (FlIOStream_Borrow(server->stream, &FlHTTP1Server_Ops, server) < 0)
         return -1;
     server->delegate = Py_NewRef(delegate);
     server->serving = true;

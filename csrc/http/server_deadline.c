@@ -84,8 +84,7 @@ FlHTTP1Server_TimerFired(FlLoop *loop, fl_loop_timer *timer)
     uint8_t kind = server->deadline_kind;
     uint64_t now = FlLoop_Now(loop);
 
-    if (kind == FL_DEADLINE_NONE || !FlHTTP1Server_IsOpen(server) ||
-        (conn == NULL && !server->lingering))
+    if (kind == FL_DEADLINE_NONE || !FlHTTP1Server_IsOpen(server))
         return 0;
     if (rate_counts(server)) {
         double spent = (double)(now - conn->body_since) / 1e9;

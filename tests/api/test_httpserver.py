@@ -124,6 +124,32 @@ async def test_delegates_hear_of_a_request_in_order() -> None:
     assert log.told[3:] == ["gone"]
 
 
+def exchanges() -> int:
+    return sum(isinstance(each, HTTP1Connection) for each in gc.get_objects())
+
+
+@in_loop
+async def test_an_idle_connection_has_no_exchange() -> None:
+    log = Log(finish=say)
+    peer = Peer(log)
+    before = exchanges()
+    await peer.stream.write(GET)
+    await peer.answer()
+    first = log.connection
+    assert exchanges() == before + 1
+    log.connection = None
+    assert first.stream is None
+    del first
+    assert exchanges() == before
+    await peer.stream.write(GET)
+    await peer.answer()
+    log.connection = None
+    assert exchanges() == before
+    assert log.told == [("headers", "GET", "/"), "finish"] * 2
+    peer.stream.close()
+    await log.closed.wait()
+
+
 @in_loop
 async def test_nothing_is_read_while_data_received_is_awaited() -> None:
     gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()

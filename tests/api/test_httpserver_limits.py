@@ -346,6 +346,19 @@ def test_a_fin_behind_pipelined_requests() -> None:
     assert run(main).count(b"HTTP/1.1 200 OK") == 3
 
 
+def test_a_fin_behind_more_pipelined_requests_than_one_turn_answers() -> None:
+    async def main() -> bytes:
+        async with serving(application()) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write((HEAD + b"\r\n") * 300)
+            writer.write_eof()
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    assert run(main).count(b"HTTP/1.1 200 OK") == 300
+
+
 def test_an_error_is_seen_by_a_peer_that_is_still_sending() -> None:
     """A close with unread input would be a reset, and the answer lost."""
 
