@@ -49,6 +49,8 @@ need clang-14 clang-14
 need ab apache2-utils
 need curl curl
 need git git
+need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+need qemu-aarch64 qemu-user
 # Clients and proxies of tests/clients.
 need wrk wrk
 need h2load nghttp2-client
