@@ -149,7 +149,7 @@ FlLoop_GuestTimer(FlLoop *loop)
 {
     fl_timer *next = fl_timers_peek(&loop->timers);
     PyObject *tick, *now, *when = NULL;
-    double delay;
+    double delay, from = 0;
 
     if (loop->in_tick || next == NULL ||
         (loop->host_timer != NULL && loop->host_timer_at <= next->when))
@@ -160,7 +160,9 @@ FlLoop_GuestTimer(FlLoop *loop)
     loop->host_timer_at = next->when;
     now = PyObject_CallMethodNoArgs(loop->host, loop->st->str_time);
     if (now != NULL)
-        when = PyFloat_FromDouble(PyFloat_AsDouble(now) + (delay > 0 ? delay : 0));
+        from = PyFloat_AsDouble(now);
+    if (!PyErr_Occurred())
+        when = PyFloat_FromDouble(from + (delay > 0 ? delay : 0));
     tick = PyCFunction_New(&guest_timer_def, (PyObject *)loop);
     if (when != NULL && tick != NULL)
         loop->host_timer = PyObject_CallMethodObjArgs(loop->host, loop->st->str_call_at,
@@ -191,7 +193,7 @@ FlLoop_GuestWatch(FlLoop *loop)
 }
 
 void
-FlLoop_GuestDetach(FlLoop *loop)
+FlLoop_GuestUnwatch(FlLoop *loop)
 {
     PyObject *fd = PyLong_FromLong(loop->poller.epfd), *res = NULL;
 
@@ -202,6 +204,12 @@ FlLoop_GuestDetach(FlLoop *loop)
     Py_XDECREF(fd);
     Py_XDECREF(res);
     loop->host_reading = false;
+}
+
+void
+FlLoop_GuestDetach(FlLoop *loop)
+{
+    FlLoop_GuestUnwatch(loop);
     if (guest_drop_timer(loop) < 0)
         PyErr_WriteUnraisable(loop->host);
 }

@@ -45,6 +45,8 @@ PyObject *FlLoop_remove_writer(PyObject *self, PyObject *fd);
 int FlLoop_GuestPump(FlLoop *loop);
 int FlLoop_GuestTimer(FlLoop *loop);
 int FlLoop_GuestWatch(FlLoop *loop);
+/* The host does not look any more, until FlLoop_GuestWatch. */
+void FlLoop_GuestUnwatch(FlLoop *loop);
 /* The guest is being closed: nothing of it stays with the host. */
 void FlLoop_GuestDetach(FlLoop *loop);
 
@@ -57,6 +59,10 @@ int FlLoop_CheckThread(FlLoop *loop);
 
 /* Room for n more entries on the ring; 0, or -1 with MemoryError. */
 int FlLoop_ReserveRing(FlLoop *loop, size_t n);
+
+/* An event came that no watch knows; epoll is made anew where it would come for ever. 0
+ * or -1. */
+int FlLoop_Stray(FlLoop *loop, const struct epoll_event *event);
 
 /* loop_inbox.c */
 void FlLoop_InitInbox(FlLoop *loop);

@@ -186,6 +186,20 @@ FlLoop_Unwatch(FlLoop *loop, fl_watch *watch)
     Py_XDECREF(owner);
 }
 
+int
+FlLoop_Stray(FlLoop *loop, const struct epoll_event *event)
+{
+    if (!fl_poller_stray(&loop->poller, event))
+        return 0;
+    if (loop->host == NULL) {
+        (void)fl_poller_renew(&loop->poller); /* or at the next one */
+        return 0;
+    }
+    FlLoop_GuestUnwatch(loop);
+    (void)fl_poller_renew(&loop->poller);
+    return FlLoop_GuestWatch(loop);
+}
+
 /* ---- the receive buffer ---- */
 
 char *

@@ -28,6 +28,7 @@
 static int
 run_events(FlLoop *loop, const struct epoll_event *events, int n)
 {
+    const struct epoll_event *stray = NULL;
     int err = 0;
 
     for (int i = 0; i < n && err == 0; i++) {
@@ -35,8 +36,10 @@ run_events(FlLoop *loop, const struct epoll_event *events, int n)
         uint32_t ready;
         PyObject *owner;
 
-        if (watch == NULL)
+        if (watch == NULL) {
+            stray = stray == NULL ? &events[i] : stray;
             continue;
+        }
         ready = events[i].events & (watch->events | EPOLLERR | EPOLLHUP);
         if (ready == 0)
             continue;
@@ -45,6 +48,8 @@ run_events(FlLoop *loop, const struct epoll_event *events, int n)
         err = watch->ready(loop, watch, ready);
         Py_XDECREF(owner);
     }
+    if (stray != NULL && err == 0 && !loop->closed)
+        err = FlLoop_Stray(loop, stray);
     return err;
 }
 

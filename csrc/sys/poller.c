@@ -7,6 +7,7 @@
 #include "sys/poller.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +154,35 @@ fl_poller_event_watch(const fl_poller *p, const struct epoll_event *ev)
     fl_watch *w = fl_poller_find(p, (int)(uint32_t)ev->data.u64);
 
     return w != NULL && w->generation == (uint32_t)(ev->data.u64 >> 32) ? w : NULL;
+}
+
+bool
+fl_poller_stray(fl_poller *p, const struct epoll_event *ev)
+{
+    bool again = p->stray == ev->data.u64;
+
+    p->stray = again ? 0 : ev->data.u64;
+    return again;
+}
+
+int
+fl_poller_renew(fl_poller *p)
+{
+    fl_poller fresh = *p;
+    int err;
+
+    fresh.epfd = epoll_create1(EPOLL_CLOEXEC);
+    if (fresh.epfd < 0)
+        return -errno;
+    for (size_t fd = 0; fd < p->size; fd++) {
+        /* What cannot be added was closed: nothing more comes of it. */
+        if (p->table[fd] != NULL)
+            (void)poller_control(&fresh, EPOLL_CTL_ADD, p->table[fd],
+                                 p->table[fd]->events);
+    }
+    err = dup3(fresh.epfd, p->epfd, O_CLOEXEC) < 0 ? -errno : 0;
+    close(fresh.epfd);
+    return err;
 }
 
 /* epoll_wait knows milliseconds only; epoll_pwait2 (Linux 5.11) keeps the nanoseconds

@@ -6,6 +6,10 @@
  * fetched before its descriptor was closed, or closed and reused, no longer finds a
  * watch.
  *
+ * A descriptor that somebody closed without a word, while a duplicate of it lives on (in
+ * a forked child, say), stays in epoll and can no longer be taken out. Its events, which
+ * nobody knows, would come for ever: epoll is made anew then (fl_poller_stray).
+ *
  * Level-triggered. Layer: sys. Threads: the loop's own.
  */
 #ifndef FL_SYS_POLLER_H
@@ -40,6 +44,7 @@ typedef struct fl_poller {
                     it */
     uint32_t last_gen; /* the newest generation handed out */
     uint32_t count;    /* watches registered */
+    uint64_t stray;    /* the last event that nobody knew */
     size_t size;       /* slots in table */
     fl_watch **table;  /* by descriptor; the pointers are borrowed */
 } fl_poller;
@@ -74,6 +79,14 @@ fl_watch *fl_poller_find(const fl_poller *p, int fd);
 
 /* The watch an event belongs to, or NULL when that registration is gone. */
 fl_watch *fl_poller_event_watch(const fl_poller *p, const struct epoll_event *ev);
+
+/* Notes an event whose watch is gone: true when the same one came before. The first time
+ * it may just have been fetched together with what ended its registration. */
+bool fl_poller_stray(fl_poller *p, const struct epoll_event *ev);
+
+/* Registers all watches with a new epoll of the same number; 0 or -errno: all is as it
+ * was. */
+int fl_poller_renew(fl_poller *p);
 
 /* Waits at most timeout_ns (-1: without limit); number of events, 0 also for EINTR, or
  * -errno. */

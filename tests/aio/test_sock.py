@@ -540,3 +540,27 @@ def test_sock_sendfile_refuses(loop, connected, udp):
             await loop.sock_sendfile(connected[0], io.BytesIO(b"x"), fallback=False)
 
     run(loop, main())
+
+
+def test_a_socket_closed_while_a_duplicate_lives_does_not_spin_the_loop(loop, pair):
+    """The kernel goes on telling of what a forked child, say, still holds open."""
+    stats = getattr(loop, "stats", lambda: {"polls": 0})  # asyncio's does not count
+
+    async def main():
+        reading = loop.create_task(loop.sock_recv(pair[0], 10))
+        await waits(reading)
+        pair[1].send(b"x")
+        assert await reading == b"x"
+        duplicate = os.dup(pair[0].fileno())
+        try:
+            pair[0].close()
+            pair[1].send(b"nobody reads this")
+            quiet = asyncio.Event()
+            loop.call_later(0.05, quiet.set)
+            before = stats()["polls"]
+            await quiet.wait()
+            assert stats()["polls"] - before < 20
+        finally:
+            os.close(duplicate)
+
+    run(loop, main())

@@ -716,6 +716,39 @@ def test_current_inside_a_foreign_loop_is_a_guest():
     assert set(asyncio.run(main())) == {"callback", "timer", "thread"}
 
 
+def test_a_guest_does_not_spin_for_a_descriptor_closed_behind_its_back():
+    async def main():
+        io_loop = IOLoop.current()
+        guest = asyncio.get_running_loop()._pyfastloop_guest
+        ours, other = socket.socketpair()
+        with other:
+            number = ours.fileno()
+            io_loop.add_handler(number, lambda fd, events: None, IOLoop.READ)
+            duplicate = os.dup(number)
+            ours.close()  # and only then:
+            io_loop.remove_handler(number)
+            other.send(b"nobody reads this")
+            before = guest.stats()["polls"]
+            quiet = asyncio.Event()
+            io_loop.call_later(0.05, quiet.set)
+            await quiet.wait()
+            os.close(duplicate)
+            assert guest.stats()["polls"] - before < 20
+
+            # and it still hears of the others
+            with other.dup() as third:
+                heard = asyncio.Event()
+                io_loop.add_handler(third, lambda *_: heard.set(), IOLoop.WRITE)
+                await heard.wait()
+                io_loop.remove_handler(third)
+
+    loop = asyncio.SelectorEventLoop()
+    try:
+        loop.run_until_complete(asyncio.wait_for(main(), 30))
+    finally:
+        loop.close()
+
+
 def test_a_guest_lets_exceptions_reach_the_log(caplog):
     async def main():
         def fails():
