@@ -100,7 +100,7 @@ FlTransport_Received(FlTransport *tr, PyObject *bytes)
 {
     PyObject *args[2] = {NULL, bytes};
     PyObject *res = tr->on_data == Py_None
-                        ? PyObject_GetAttr(tr->protocol, tr->st->str_data_received)
+                        ? FlTransport_CallByName(tr, tr->st->str_data_received, bytes)
                         : FlTransport_Call(tr, tr->on_data, args, 1);
 
     if (res == NULL)

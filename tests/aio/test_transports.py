@@ -733,6 +733,26 @@ def test_set_protocol(loop):
     run(loop, main())
 
 
+def test_data_received_that_comes_into_being_later(loop):
+    class Late(asyncio.BaseProtocol):
+        def connection_made(self, transport):
+            self.data_received = got.append
+
+    got = []
+
+    async def main():
+        ours, other = socket.socketpair()
+        with other:
+            ours.setblocking(False)
+            transport, _ = await loop.create_connection(Late, sock=ours)
+            other.send(b"abc")
+            await until(lambda: got)
+            transport.abort()
+        assert got == [b"abc"]
+
+    run(loop, main())
+
+
 def test_set_protocol_inside_data_received(loop):
     async def main():
         second = Recorder()
