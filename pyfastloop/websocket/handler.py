@@ -30,8 +30,8 @@ class WebSocketHandler(web.RequestHandler, _core.WebSocketHandlerBase):
     """A handler whose connection speaks WebSocket after the request.
 
     Override `on_message`, and `open` and `on_close` where they are of use; send with
-    `write_message`. Each may be a coroutine; messages come in order, the next one only
-    after what `on_message` returned is done, which holds the peer back.
+    `write_message`. The first two may be coroutines; messages come in order, the next
+    one only after what `on_message` returned is done, which holds the peer back.
 
     Settings of the application: ``websocket_ping_interval`` and
     ``websocket_ping_timeout`` (seconds), ``websocket_max_message_size`` (10 MiB). Not

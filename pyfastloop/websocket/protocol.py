@@ -103,6 +103,13 @@ def _forget(connection: WebSocketProtocol13) -> None:
                 gone.set_result(None)
 
 
+def _bytes_of(size: float, setting: str) -> int:
+    """A bound in bytes as C takes it. Programs write 10e6, or infinity, too."""
+    if not isinstance(size, int | float) or not size >= 0:
+        raise ValueError(f"{setting} must be a number of bytes, 0 or more, not {size}")
+    return int(min(size, sys.maxsize - 1))
+
+
 class _WebSocketParams:
     """Settings of a connection."""
 
@@ -119,21 +126,25 @@ class _WebSocketParams:
         self,
         ping_interval: float | None = None,
         ping_timeout: float | None = None,
-        max_message_size: int = 10485760,
+        max_message_size: float = 10485760,
         compression_options: dict[str, Any] | None = None,
-        max_write_buffer: int | None = None,
+        max_write_buffer: float | None = None,
         slow_peer: str = "wait",
     ) -> None:
         self.ping_interval = ping_interval
         self.ping_timeout = ping_timeout
-        self.max_message_size = max_message_size
+        self.max_message_size = _bytes_of(max_message_size, "max_message_size")
         self.compression_options = compression_options
         if slow_peer not in ("wait", "drop", "close"):
             raise ValueError(
                 'the policy for slow WebSocket peers is "wait", "drop" (the oldest '
                 f'message) or "close" (with 1013), not {slow_peer!r}'
             )
-        self.max_write_buffer = max_write_buffer
+        self.max_write_buffer = (
+            None
+            if max_write_buffer is None
+            else _bytes_of(max_write_buffer, "websocket_max_write_buffer")
+        )
         self.slow_peer = slow_peer
 
 

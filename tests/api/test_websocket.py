@@ -517,6 +517,36 @@ class TestMessages:
 
         assert served(main, ("/", Noted), websocket_max_message_size=1000) == 1009
 
+    @pytest.mark.parametrize("compressed", [False, True])
+    @pytest.mark.parametrize("size", [10e6, float("inf"), 2**63 - 1, 2**64])
+    def test_a_bound_is_any_number(self, size, compressed):
+        class Echoes(WebSocketHandler):
+            def get_compression_options(self):
+                return {} if compressed else None
+
+            def on_message(self, message):
+                self.write_message(message)
+
+        async def main(url, application):
+            connection = await websocket_connect(
+                url,
+                max_message_size=size,
+                compression_options={} if compressed else None,
+            )
+            connection.write_message("x" * 1001)
+            return await connection.read_message()
+
+        settings = {"websocket_max_message_size": size}
+        assert served(main, ("/", Echoes), **settings) == "x" * 1001
+
+    @pytest.mark.parametrize("size", [-1, None, float("nan"), "10"])
+    def test_a_bound_that_is_none_is_refused_before_anything_happens(self, size):
+        async def main(url, application):
+            with pytest.raises(ValueError, match="max_message_size"):
+                websocket_connect(url, max_message_size=size)
+
+        served(main, ("/", Noted))
+
     def test_the_client_has_a_limit_too(self):
         async def main(url, application):
             connection = await websocket_connect(url, max_message_size=1000)
