@@ -378,6 +378,9 @@
 /* One slot for each well-known header name; http/headers.c checks that they do. */
 #define FL_STATE_HEADER_NAMES 96
 
+/* A power of two, a few times what web_names has. */
+#define FL_STATE_NAMES 256
+
 typedef struct FlLoop FlLoop;
 
 typedef struct FlState {
@@ -409,8 +412,8 @@ typedef struct FlState {
     int type_watcher;          /* 0: none yet, -1: none to be had, else its id + 1 */
     int dict_watcher;          /* likewise */
     int instance_watcher;      /* likewise */
-    uint64_t web_name_bits;    /* which pointers web_names may hold; see web/hooks.c */
-    const void *http_target;   /* borrowed: web's FlHTTP1Target, NULL without web */
+    PyObject *web_name_set[FL_STATE_NAMES]; /* borrowed of web_names; web/hooks.c */
+    const void *http_target; /* borrowed: web's FlHTTP1Target, NULL without web */
     PyObject *header_names[FL_STATE_HEADER_NAMES]; /* owned; NULL until first used */
     uint32_t header_hashes[FL_STATE_HEADER_NAMES]; /* with header_names */
     FlLoop *parking;   /* borrowed list: loops where coroutines wait, or waited */

@@ -241,6 +241,7 @@ typedef struct {
     FlHTTPHeaders *headers; /* borrowed; NULL: what follows */
     fl_span lines;          /* whole field lines, none of which concerns the framing */
     fl_span etag;           /* the value of Etag; empty: none */
+    FlHTTPHeaders *beside;  /* borrowed, nullable: more lines, no such field either */
     int64_t length;         /* Content-Length; of an answer that may have a body */
 } FlHTTP1Head;
 

@@ -233,14 +233,30 @@ done:
 
 /* ---- change ---- */
 
-static int
-add_entry(FlHTTPHeaders *self, fl_span name, PyObject *value)
+/* A name as a program gives it. */
+typedef struct {
+    PyObject *given; /* borrowed str */
+    fl_span span;
+    uint32_t hash;
+} FlGivenName;
+
+/* The name as it is kept: the given object itself where it will do. New reference. */
+static PyObject *
+kept_name(FlState *st, const FlGivenName *name, uint8_t id)
 {
-    uint32_t hash = name_hash(name);
-    int32_t leader = find_hashed(self, name, hash);
-    uint8_t id = fl_header_lookup(name);
+    if (id == FL_H_OTHER && PyUnicode_CheckExact(name->given) &&
+        fl_header_is_normal(name->span))
+        return Py_NewRef(name->given);
+    return normalized_name(st, name->span, id);
+}
+
+static int
+add_entry(FlHTTPHeaders *self, const FlGivenName *name, PyObject *value)
+{
+    int32_t leader = find_hashed(self, name->span, name->hash);
+    uint8_t id = fl_header_lookup(name->span);
     PyObject *str = leader >= 0 ? Py_XNewRef(FlHTTPHeaders_Name(self, leader))
-                                : normalized_name(self->st, name, id);
+                                : kept_name(self->st, name, id);
     FlHeaderEntry *e;
 
     if (str == NULL)
@@ -250,8 +266,8 @@ add_entry(FlHTTPHeaders *self, fl_span name, PyObject *value)
         Py_DECREF(str);
         return -1;
     }
-    *e =
-        (FlHeaderEntry){.name = str, .value = Py_NewRef(value), .hash = hash, .id = id};
+    *e = (FlHeaderEntry){
+        .name = str, .value = Py_NewRef(value), .hash = name->hash, .id = id};
     entry_link(self, leader);
     return 0;
 }
@@ -302,18 +318,19 @@ checked_value(FlState *st, PyObject *value)
  * instead of it. */
 static int
 put_checked(FlHTTPHeaders *self, PyObject *name, PyObject *value,
-            int (*put)(FlHTTPHeaders *self, fl_span name, PyObject *value))
+            int (*put)(FlHTTPHeaders *self, const FlGivenName *name, PyObject *value))
 {
+    FlGivenName key = {.given = name};
     PyObject *kept;
-    fl_span key;
     int err;
 
-    if (name_span(self->st, name, &key) < 0)
+    if (name_span(self->st, name, &key.span) < 0)
         return -1;
     kept = checked_value(self->st, value);
     if (kept == NULL)
         return -1;
-    err = put(self, key, kept);
+    key.hash = name_hash(key.span);
+    err = put(self, &key, kept);
     Py_DECREF(kept);
     return err;
 }
@@ -359,9 +376,9 @@ remove_entries(FlHTTPHeaders *self, int32_t leader, bool keep_first)
 }
 
 static int
-set_entry(FlHTTPHeaders *self, fl_span name, PyObject *value)
+set_entry(FlHTTPHeaders *self, const FlGivenName *name, PyObject *value)
 {
-    int32_t at = FlHTTPHeaders_Find(self, name);
+    int32_t at = find_hashed(self, name->span, name->hash);
 
     if (at < 0)
         return add_entry(self, name, value);

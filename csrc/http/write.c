@@ -222,8 +222,9 @@ put_head(FlHTTP1Connection *conn, fl_out *out, int status, fl_span reason,
     return 0;
 }
 
-/* The head of an answer without a map: its length is known, and its lines are good. */
-static void
+/* The head of an answer without a map: its length is known, and its lines are good. 0, or
+ * -1 with ValueError for what stands beside them. */
+static int
 put_plain_head(FlHTTP1Connection *conn, fl_out *out, const FlHTTP1Head *head,
                fl_span reason)
 {
@@ -235,6 +236,8 @@ put_plain_head(FlHTTP1Connection *conn, fl_out *out, const FlHTTP1Head *head,
         conn->close_when_finished = true;
     put_status(out, head->status, reason);
     fl_out_span(out, head->lines);
+    if (head->beside != NULL && put_lines(out, head->beside) < 0)
+        return -1;
     if (head->etag.n > 0) {
         FL_OUT_LITERAL(out, "Etag: ");
         fl_out_span(out, head->etag);
@@ -244,6 +247,7 @@ put_plain_head(FlHTTP1Connection *conn, fl_out *out, const FlHTTP1Head *head,
     fl_out_put(out, number, fl_fmt_u64(number, (uint64_t)head->length));
     FL_OUT_LITERAL(out, "\r\n");
     put_end(conn, out, false);
+    return 0;
 }
 
 static int
@@ -588,9 +592,9 @@ FlHTTP1_Respond(FlHTTP1Connection *conn, const FlHTTP1Head *head,
         goto done;
     if (!line_text(head->reason, FL_C_VALUE, "reason", &text))
         goto done;
-    if (head->headers == NULL)
-        put_plain_head(conn, &out, head, text);
-    else if (put_head(conn, &out, head->status, text, head->headers) < 0)
+    if ((head->headers == NULL
+             ? put_plain_head(conn, &out, head, text)
+             : put_head(conn, &out, head->status, text, head->headers)) < 0)
         goto done;
     if (count_body(conn, total) < 0) {
         conn->headers_written = true; /* nothing can be said any more */

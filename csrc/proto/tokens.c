@@ -276,6 +276,20 @@ fl_header_name(int id)
     return fl_span_make(known[id].name, known[id].n);
 }
 
+bool
+fl_header_is_normal(fl_span name)
+{
+    bool capital = true;
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+        if (capital ? c >= 'a' && c <= 'z' : c >= 'A' && c <= 'Z') {
+            return false;
+        }
+        capital = c == '-';
+    }
+    return true;
+}
+
 void
 fl_header_normalize(char *dst, fl_span name)
 {

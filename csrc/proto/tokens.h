@@ -149,4 +149,7 @@ fl_span fl_header_name(int id);
  * part between '-' begins with a capital, the rest is lower. */
 void fl_header_normalize(char *dst, fl_span name);
 
+/* Whether it is written so already. */
+bool fl_header_is_normal(fl_span name);
+
 #endif

@@ -115,7 +115,7 @@ web_head(FlHTTP1Connection *conn)
 
         if (original < 0)
             answer = FL_ROUTE_ERROR;
-        else if (!original || hooks->methods[method] == NULL)
+        else if (!original || hooks->functions[method] == NULL)
             answer = FL_ROUTE_PYTHON;
     }
     if (answer == FL_ROUTE_FOUND) {

@@ -31,6 +31,25 @@ FlRequestHandler_AskOriginal(FlRequestHandler *self, int hook)
     return set == 0;
 }
 
+PyObject *
+FlRequestHandler_CallHook(FlRequestHandler *self, int function, PyObject *name)
+{
+    FlHooks *hooks = self->hooks;
+    PyObject *own = NULL, *done;
+
+    if (hooks != NULL && Py_IS_TYPE(self, hooks->type) && FlHooks_Unchanged(hooks) &&
+        (hooks->replaced & FL_HOOK_BIT(__getattribute__)) == 0 &&
+        (self->dict == NULL || PyDict_GET_SIZE(self->dict) == 0 ||
+         FlHooks_StillClean(self->dict, &self->clean) ||
+         FlHooks_LookClean(self->st, self->dict, &self->clean)))
+        own = Py_XNewRef(hooks->functions[function]);
+    if (own == NULL)
+        return PyObject_CallMethodNoArgs((PyObject *)self, name);
+    done = PyObject_Vectorcall(own, (PyObject *[]){(PyObject *)self}, 1, NULL);
+    Py_DECREF(own);
+    return done;
+}
+
 FlHTTPServerRequest *
 FlHandler_Request(FlRequestHandler *self)
 {
@@ -59,6 +78,15 @@ int
 FlHandler_Call(FlRequestHandler *self, PyObject *name)
 {
     PyObject *done = PyObject_CallMethodNoArgs((PyObject *)self, name);
+
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+int
+FlHandler_CallHook(FlRequestHandler *self, int function, PyObject *name)
+{
+    PyObject *done = FlRequestHandler_CallHook(self, function, name);
 
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;

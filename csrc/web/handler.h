@@ -34,7 +34,8 @@ typedef struct {
     FlState *st;               /* borrowed */
     PyObject *dict, *weakrefs; /* owned */
     PyObject *application, *request;
-    PyObject *headers; /* `_headers`; all of these owned, NULL: not set */
+    PyObject *headers; /* `_headers`; all of these owned, NULL: not set. With `plain`:
+                          a map of ours of what was set beside, or NULL */
     PyObject *reason;
     PyObject *buffer; /* `_write_buffer` as a list, or NULL: `chunk` is all there is */
     PyObject *chunk;  /* bytes or NULL */
@@ -66,6 +67,12 @@ FlRequestHandler_Original(FlRequestHandler *self, int hook)
         return (hooks->replaced >> hook & 1) == 0;
     return FlRequestHandler_AskOriginal(self, hook);
 }
+
+/* Calls a hook that is not the original, without arguments: the class's own function
+ * where it has a plain one and nothing on the instance hides it, else by name. New
+ * reference. escapes */
+PyObject *FlRequestHandler_CallHook(FlRequestHandler *self, int function,
+                                    PyObject *name);
 
 /* `_headers`, made where it is not yet; borrowed, or NULL with AttributeError or
  * MemoryError. */

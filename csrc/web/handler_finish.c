@@ -274,6 +274,7 @@ send_direct(FlRequestHandler *self, FlHTTP1Connection *conn)
         head.lines = FlHandler_PlainLines(self);
         head.etag = fl_span_make(self->etag, self->plain_etag ? FL_ETAG_SIZE : 0);
         head.length = self->plain_length;
+        head.beside = (FlHTTPHeaders *)self->headers;
     } else if (FlHandler_HasMap(self)) {
         head.headers = FlHandler_Map(self);
     } else {
@@ -423,7 +424,8 @@ finish_request(FlRequestHandler *self, PyObject *chunk, PyObject **future)
     if (FlHandler_LogFinished(self) < 0)
         return -1;
     self->finished = true;
-    if (!ORIGINAL(self, on_finish) && FlHandler_Call(self, st->str_on_finish) < 0)
+    if (!ORIGINAL(self, on_finish) &&
+        FlHandler_CallHook(self, FL_FUNCTION_ON_FINISH, st->str_on_finish) < 0)
         return -1;
     if (self->dict != NULL && PyDict_GET_SIZE(self->dict) > 0 && break_cycles(self) < 0)
         return -1;

@@ -27,7 +27,8 @@ FlRequestHandler_Clear(FlRequestHandler *self)
         return -1;
     FlHandler_SetPlain(self, FL_PLAIN_HTML);
     if (!ORIGINAL(self, set_default_headers) &&
-        FlHandler_Call(self, st->str_set_default_headers) < 0)
+        FlHandler_CallHook(self, FL_FUNCTION_SET_DEFAULT_HEADERS,
+                           st->str_set_default_headers) < 0)
         return -1;
     Py_CLEAR(self->buffer);
     Py_CLEAR(self->chunk);
@@ -172,11 +173,15 @@ static int
 put_header(FlRequestHandler *self, PyObject *name, PyObject *value, bool add)
 {
     PyObject *text = FlHandler_Converted(self, value), *headers, *done = NULL;
-    int err = -1;
+    int err = 0;
 
     if (text == NULL)
         return -1;
-    if (FlHandler_HasMap(self)) {
+    if (self->plain != FL_PLAIN_NOT)
+        err = FlHandler_PutBeside(self, name, text, add);
+    if (err != 0) {
+        err = err < 0 ? -1 : 0;
+    } else if (FlHandler_HasMap(self)) {
         err = add ? FlHTTPHeaders_Add(FlHandler_Map(self), name, text)
                   : FlHTTPHeaders_Set(FlHandler_Map(self), name, text);
     } else if ((headers = FlHandler_AnyHeaders(self)) != NULL) {
@@ -188,6 +193,8 @@ put_header(FlRequestHandler *self, PyObject *name, PyObject *value, bool add)
             err = PyObject_SetItem(headers, name, text);
         }
         Py_DECREF(headers);
+    } else {
+        err = -1;
     }
     Py_DECREF(text);
     return err;

@@ -16,7 +16,8 @@ call_initialize(FlRequestHandler *self, PyObject *kwargs)
     if (kwargs == NULL || PyDict_GET_SIZE(kwargs) == 0)
         return ORIGINAL(self, initialize)
                    ? 0
-                   : FlHandler_Call(self, self->st->str_initialize);
+                   : FlHandler_CallHook(self, FL_FUNCTION_INITIALIZE,
+                                        self->st->str_initialize);
     method = PyObject_GetAttr((PyObject *)self, self->st->str_initialize);
     done = method == NULL ? NULL : PyObject_Call(method, self->st->empty_tuple, kwargs);
     Py_XDECREF(method);

@@ -45,6 +45,9 @@ PyObject *FlHandler_RequestAttribute(FlRequestHandler *self, const char *name);
 /* Calls a method without arguments, whatever it is now; 0 or -1. escapes */
 int FlHandler_Call(FlRequestHandler *self, PyObject *name);
 
+/* FlRequestHandler_CallHook, whatever it gives; 0 or -1. escapes */
+int FlHandler_CallHook(FlRequestHandler *self, int function, PyObject *name);
+
 /* ---- handler_init.c ---- */
 
 /* clear() and initialize(): kwargs may be NULL. 0 or -1. escapes */
@@ -57,6 +60,11 @@ int FlHandler_PlainValues(FlState *st);
 
 /* Makes `_headers` one of the plain sets again. escapes */
 void FlHandler_SetPlain(FlRequestHandler *self, uint8_t plain);
+
+/* Sets (or adds) a header that goes beside the plain ones: 1; 0 where it is one of them,
+ * or says how the body is framed; -1 with an exception. */
+int FlHandler_PutBeside(FlRequestHandler *self, PyObject *name, PyObject *value,
+                        bool add);
 
 /* The lines of a plain head but for ETag and Content-Length; until PlainValues. */
 fl_span FlHandler_PlainLines(FlRequestHandler *self);

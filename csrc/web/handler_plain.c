@@ -1,9 +1,10 @@
 /* handler_plain.c -- the headers that an answer has while nobody has touched them.
  *
- * Most handlers never look at `_headers`. Until one does, or sets a header, there is no
- * map: `plain` says which of the few sets of headers this is, and beside it stand ETag
- * and Content-Length. The lines of a set are the same for a whole second and are sent as
- * one block. Whoever asks for `_headers` gets the map that would have been there.
+ * Most handlers never look at `_headers`. Until one does, or sets one of these headers
+ * to something else, there is no whole map: `plain` says which of the few sets of headers
+ * this is, and beside it stand ETag and Content-Length, and a map of what the handler has
+ * set besides. The lines of a set are the same for a whole second and are sent as one
+ * block. Whoever asks for `_headers` gets the map that would have been there.
  *
  * Layer: web. Threads: none; owned by one loop.
  */
@@ -68,6 +69,54 @@ FlHandler_SetPlain(FlRequestHandler *self, uint8_t plain)
     Py_CLEAR(self->headers);
 }
 
+int
+FlHandler_PutBeside(FlRequestHandler *self, PyObject *name, PyObject *value, bool add)
+{
+    Py_ssize_t n = 0;
+    const char *p = NULL;
+    int err;
+
+    if (PyUnicode_Check(name) && PyUnicode_IS_ASCII(name)) {
+        p = (const char *)PyUnicode_1BYTE_DATA(name);
+        n = PyUnicode_GET_LENGTH(name);
+    }
+    switch (fl_header_lookup(fl_span_make(p, (size_t)n))) {
+    case FL_H_SERVER:
+    case FL_H_CONTENT_TYPE:
+    case FL_H_DATE:
+    case FL_H_ETAG:
+    case FL_H_CONTENT_LENGTH:
+    case FL_H_TRANSFER_ENCODING:
+    case FL_H_CONNECTION:
+        return 0;
+    default:
+        break;
+    }
+    if (self->headers == NULL)
+        self->headers = FlHTTPHeaders_New(self->st);
+    if (self->headers == NULL)
+        return -1;
+    err = add ? FlHTTPHeaders_Add(FlHandler_Map(self), name, value)
+              : FlHTTPHeaders_Set(FlHandler_Map(self), name, value);
+    return err < 0 ? -1 : 1;
+}
+
+/* What stands beside, in the order in which it was put there. 0 or -1. */
+static int
+add_beside(FlRequestHandler *self, FlHTTPHeaders *map)
+{
+    FlHTTPHeaders *beside = FlHandler_Map(self);
+
+    for (int32_t i = 0; beside != NULL && i < beside->count; i++) {
+        PyObject *name = FlHTTPHeaders_Name(beside, i);
+        PyObject *value = name == NULL ? NULL : FlHTTPHeaders_Value(beside, i);
+
+        if (value == NULL || FlHTTPHeaders_Add(map, name, value) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int
 fill_map(FlRequestHandler *self, FlHTTPHeaders *map)
 {
@@ -79,7 +128,8 @@ fill_map(FlRequestHandler *self, FlHTTPHeaders *map)
 
     if (FlHTTPHeaders_SetId(map, FL_H_SERVER, st->web_server_header) < 0 ||
         FlHTTPHeaders_SetId(map, FL_H_CONTENT_TYPE, type) < 0 ||
-        FlHTTPHeaders_SetId(map, FL_H_DATE, st->web_date) < 0)
+        FlHTTPHeaders_SetId(map, FL_H_DATE, st->web_date) < 0 ||
+        add_beside(self, map) < 0)
         return -1;
     if (self->plain_etag) {
         value = PyUnicode_FromStringAndSize(self->etag, FL_ETAG_SIZE);

@@ -4,6 +4,12 @@
  */
 #include "web/hooks.h"
 
+#include <string.h>
+
+#include "proto/http1_head.h"
+
+_Static_assert(FL_HOOK_COUNT <= FL_STATE_NAMES / 2, "web_name_set stays half empty");
+
 /* Moved by every change of a watched class, and of a watched dict. Of the process, for watchers
  * get no argument of their own; both only ever grow. */
 uint64_t fl_hook_epoch = 1;
@@ -13,19 +19,26 @@ uint64_t fl_instance_epoch = 1;
 
 /* ---- names, told by their address ---- */
 
-/* Which of 64 classes an address is in; the names of the hooks are interned. */
-static uint64_t
-name_bit(PyObject *name)
+/* The names of the hooks are interned: their addresses make up an open hash set, in
+ * which this is where one is looked for first. */
+static size_t
+name_slot(PyObject *name)
 {
-    return UINT64_C(1) << ((uintptr_t)name >> 5 & 63);
+    return ((uintptr_t)name >> 4) % FL_STATE_NAMES;
 }
 
 void
 FlHooks_KnowNames(FlState *st)
 {
-    st->web_name_bits = 0;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(st->web_names); i++)
-        st->web_name_bits |= name_bit(PyTuple_GET_ITEM(st->web_names, i));
+    memset(st->web_name_set, 0, sizeof(st->web_name_set));
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(st->web_names); i++) {
+        PyObject *name = PyTuple_GET_ITEM(st->web_names, i);
+        size_t at = name_slot(name);
+
+        while (st->web_name_set[at] != NULL)
+            at = (at + 1) % FL_STATE_NAMES;
+        st->web_name_set[at] = name;
+    }
 }
 
 /* Whether a key can be one of the names: an interned str is another one than they are,
@@ -33,15 +46,13 @@ FlHooks_KnowNames(FlState *st)
 static bool
 may_be_name(FlState *st, PyObject *key)
 {
+    size_t at = name_slot(key);
+
     if (!PyUnicode_CheckExact(key) || !PyUnicode_CHECK_INTERNED(key))
         return true;
-    if ((st->web_name_bits & name_bit(key)) == 0)
-        return false;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(st->web_names); i++) {
-        if (PyTuple_GET_ITEM(st->web_names, i) == key)
-            return true;
-    }
-    return false;
+    while (st->web_name_set[at] != NULL && st->web_name_set[at] != key)
+        at = (at + 1) % FL_STATE_NAMES;
+    return st->web_name_set[at] == key;
 }
 
 #if FL_TYPE_WATCHERS
@@ -249,12 +260,23 @@ stored_as_is(PyTypeObject *type, PyObject *name, PyObject *found)
 }
 
 static int
-look_at_methods(FlHooks *hooks)
+look_at_functions(FlHooks *hooks)
 {
-    static const char *const names[FL_HOOK_METHODS] = {
-        NULL, "get", "head", "post", "put", "delete", "patch", "options"};
+    static const char *const names[FL_HOOK_FUNCTIONS] = {
+        [FL_METHOD_GET] = "get",
+        [FL_METHOD_HEAD] = "head",
+        [FL_METHOD_POST] = "post",
+        [FL_METHOD_PUT] = "put",
+        [FL_METHOD_DELETE] = "delete",
+        [FL_METHOD_PATCH] = "patch",
+        [FL_METHOD_OPTIONS] = "options",
+        [FL_FUNCTION_SET_DEFAULT_HEADERS] = "set_default_headers",
+        [FL_FUNCTION_INITIALIZE] = "initialize",
+        [FL_FUNCTION_PREPARE] = "prepare",
+        [FL_FUNCTION_ON_FINISH] = "on_finish",
+    };
 
-    for (int i = 1; i < FL_HOOK_METHODS; i++) {
+    for (int i = 1; i < FL_HOOK_FUNCTIONS; i++) {
         PyObject *name = PyUnicode_InternFromString(names[i]), *found = NULL;
         int plain = 0;
 
@@ -271,7 +293,7 @@ look_at_methods(FlHooks *hooks)
             Py_CLEAR(found);
         if (plain < 0)
             return -1;
-        Py_XSETREF(hooks->methods[i], found);
+        Py_XSETREF(hooks->functions[i], found);
     }
     return 0;
 }
@@ -307,7 +329,7 @@ FlHooks_VerifyAll(FlHooks *hooks)
             replaced |= UINT64_C(1) << i;
         Py_XDECREF(found);
     }
-    if (look_at_methods(hooks) < 0)
+    if (look_at_functions(hooks) < 0)
         return -1;
     hooks->replaced = replaced;
     hooks->init_behind = FlHooks_InitBehind(hooks->st, hooks->type);
@@ -331,8 +353,8 @@ FlHooks_New(FlState *st, PyTypeObject *type, PyObject *names, PyObject *original
     hooks->epoch = 0;
     hooks->tag = 0;
     hooks->init_behind = false;
-    for (int i = 0; i < FL_HOOK_METHODS; i++)
-        hooks->methods[i] = NULL;
+    for (int i = 0; i < FL_HOOK_FUNCTIONS; i++)
+        hooks->functions[i] = NULL;
     PyObject_GC_Track(hooks);
     return hooks;
 }
@@ -371,8 +393,8 @@ hooks_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(hooks->type);
     Py_VISIT(hooks->names);
     Py_VISIT(hooks->originals);
-    for (int i = 0; i < FL_HOOK_METHODS; i++)
-        Py_VISIT(hooks->methods[i]);
+    for (int i = 0; i < FL_HOOK_FUNCTIONS; i++)
+        Py_VISIT(hooks->functions[i]);
     return 0;
 }
 
@@ -381,8 +403,8 @@ hooks_clear(PyObject *op)
 {
     FlHooks *hooks = (FlHooks *)op;
 
-    for (int i = 0; i < FL_HOOK_METHODS; i++)
-        Py_CLEAR(hooks->methods[i]);
+    for (int i = 0; i < FL_HOOK_FUNCTIONS; i++)
+        Py_CLEAR(hooks->functions[i]);
     return 0;
 }
 

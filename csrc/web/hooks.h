@@ -62,6 +62,16 @@ enum {
 
 #define FL_HOOK_METHODS 8 /* by enum fl_method: GET ... OPTIONS */
 
+/* The functions that a class is known to have: those of the methods, and hooks that
+ * programs replace. */
+enum {
+    FL_FUNCTION_SET_DEFAULT_HEADERS = FL_HOOK_METHODS,
+    FL_FUNCTION_INITIALIZE,
+    FL_FUNCTION_PREPARE,
+    FL_FUNCTION_ON_FINISH,
+    FL_HOOK_FUNCTIONS
+};
+
 /* One class and what its hooks are; a hidden Python type, shared by references. */
 typedef struct {
     PyObject_HEAD
@@ -74,8 +84,9 @@ typedef struct {
     uint64_t epoch;    /* of the last verification; 0: verify every time */
     unsigned tag;      /* 3.11: the class's version tag then */
     bool init_behind;  /* as FlHooks_InitBehind says */
-    PyObject
-        *methods[FL_HOOK_METHODS]; /* owned: get, post ..., as the class has them */
+    PyObject *functions[FL_HOOK_FUNCTIONS]; /* owned: get, post ..., prepare ..., as the
+                                  class has them; NULL: nothing that is called with
+                                  the handler in front */
 } FlHooks;
 
 /* The hooks of a class: names and originals in parallel (both tuples, at most 64). An

@@ -43,14 +43,21 @@ unhidden(FlHooks *hooks)
     return hooks->replaced == 0;
 }
 
+/* `asked` are the rule_hooks that were found true since code of anybody last ran, or
+ * NULL. */
 static bool
-route_current(FlRoutes *self, FlRoute *r)
+route_current(FlRoutes *self, FlRoute *r, const FlHooks **asked)
 {
     FlState *st = self->st;
 
-    if (r->facts.count > 0 && unhidden(r->rule_hooks) &&
-        unhidden(self->matcher_hooks) && FlFacts_True(&r->facts))
+    if (r->facts.count > 0 &&
+        (r->rule_hooks == *asked ||
+         (unhidden(r->rule_hooks) && unhidden(self->matcher_hooks))) &&
+        FlFacts_True(&r->facts)) {
+        *asked = r->rule_hooks;
         return true;
+    }
+    *asked = NULL;
     return still(r->rule, st->str_matcher, r->matcher) &&
            still(r->rule, st->str_target, r->target) &&
            still(r->rule, st->str_target_kwargs, r->kwargs) &&
@@ -185,6 +192,7 @@ FlRoutes_Match(FlRoutes *self, FlHeadBlock *block, PyObject *match[3])
     fl_span path = FlHeadBlock_Span(block, block->head.path);
     PyObject *text = NULL;
     FlRouteAnswer answer = FL_ROUTE_PYTHON;
+    const FlHooks *asked = NULL;
 
     if (path.n == 0)
         path = FL_SPAN("/");
@@ -197,20 +205,23 @@ FlRoutes_Match(FlRoutes *self, FlHeadBlock *block, PyObject *match[3])
             break;
         if (r->pieces != NULL) {
             found = match_pieces(r, path, groups, &count);
-            if (found)
+            if (found) {
                 found = take_groups(r, groups, count, &match[2]) < 0 ? -1 : 1;
+                asked = NULL; /* the collector may have run */
+            }
         } else {
             if (text == NULL)
                 text = PyUnicode_DecodeLatin1(path.p, (Py_ssize_t)path.n, NULL);
             found = text == NULL ? -1 : match_regex(r, text, &match[2]);
+            asked = NULL;
         }
-        if (found == 0 && route_current(self, r))
+        if (found == 0 && route_current(self, r, &asked))
             continue;
         if (found == 0) /* what it matches now is Python's to find out */
             break;
         if (found < 0) {
             answer = FL_ROUTE_ERROR;
-        } else if (route_current(self, r)) {
+        } else if (route_current(self, r, &asked)) {
             match[0] = Py_NewRef((PyObject *)r->hooks);
             match[1] = PyDict_GET_SIZE(r->kwargs) > 0 ? Py_NewRef(r->kwargs) : NULL;
             answer = FL_ROUTE_FOUND;

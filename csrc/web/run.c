@@ -200,7 +200,7 @@ plain_function(FlRequestHandler *self)
     if (self->dict != NULL && PyDict_GET_SIZE(self->dict) > 0 &&
         PyDict_Contains(self->dict, names[method]) != 0)
         return NULL;
-    return Py_XNewRef(hooks->methods[method]);
+    return Py_XNewRef(hooks->functions[method]);
 }
 
 /* The user's method with the groups of the path. New reference. */
@@ -232,13 +232,12 @@ call_user(FlRequestHandler *self)
 
 /* ---- the sequence ---- */
 
-/* Calls a hook by name: 1 and what has to be awaited, 0, or -1. */
+/* prepare(): 1 and what has to be awaited, 0, or -1. */
 static int
-call_step(FlRequestHandler *self, PyObject *name, PyObject **awaited)
+call_prepare(FlRequestHandler *self, PyObject **awaited)
 {
-    PyObject *args[] = {(PyObject *)self};
-
-    *awaited = PyObject_VectorcallMethod(name, args, 1, NULL);
+    *awaited =
+        FlRequestHandler_CallHook(self, FL_FUNCTION_PREPARE, self->st->str_prepare);
     if (*awaited == NULL)
         return -1;
     if (*awaited != Py_None)
@@ -273,7 +272,7 @@ FlRun_Advance(FlRequestHandler *self, PyObject *groups, uint8_t *stage,
             check_forgery(self, method_of(self)) < 0)
             return -1;
         if (!FlRequestHandler_Original(self, FL_HOOK_prepare)) {
-            answer = call_step(self, self->st->str_prepare, awaited);
+            answer = call_prepare(self, awaited);
             if (answer != 0)
                 return answer;
         }

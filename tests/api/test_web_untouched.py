@@ -189,6 +189,107 @@ def test_headers_that_nobody_set_are_there_for_who_looks(site):
             assert seen["then"] == "application/json; charset=UTF-8"
 
 
+def test_headers_set_beside_those_that_nobody_set(site):
+    seen = {}
+
+    class Handler(web.RequestHandler):
+        def set_default_headers(self):
+            self.set_header("x-first", "1")
+            self.add_header("Set-Cookie", "a=b")
+
+        def get(self):
+            self.set_header("Vary", "Accept")
+            self.add_header("Set-Cookie", "c=d")
+            self.set_header("X-FIRST", "2")
+            if self.get_argument("type", None):
+                self.set_header("content-type", "text/plain")
+            if self.get_argument("look", None):
+                seen["look"] = list(self._headers.get_all())
+            if self.get_argument("clear", None):
+                self.clear_header("vary")
+            if self.get_argument("again", None):
+                self.clear()
+            self.write({"a": 1})
+
+        def on_finish(self):
+            seen["finished"] = list(self._headers.get_all())
+
+    s = site([("/", Handler)])
+    own = [
+        ("X-First", "2"),
+        ("Set-Cookie", "a=b"),
+        ("Set-Cookie", "c=d"),
+        ("Vary", "Accept"),
+    ]
+    for query in ("", "type=1", "look=1", "clear=1", "again=1"):
+        seen.clear()
+        answer = s.ask(f"/?{query}")
+        sent = [(n, v) for n, v in answer.header_list if n != "Connection"]
+        assert sorted(sent) == sorted(seen["finished"])
+        assert [n for n, _ in sent[:3]] == ["Server", "Content-Type", "Date"]
+        assert [n for n, _ in sent[-2:]] == ["Etag", "Content-Length"]
+        assert answer.headers["Content-Type"] == "application/json; charset=UTF-8"
+        if query == "look=1":
+            assert sorted(seen["look"][3:]) == sorted(own)
+        if query == "clear=1":
+            assert sent[3:-2] == own[:-1]
+        elif query == "again=1":
+            assert sent[3:-2] == [("X-First", "1"), ("Set-Cookie", "a=b")]
+        else:
+            assert sent[3:-2] == own
+
+
+def test_a_header_that_cannot_be_sent_is_a_failure(site, caplog):
+    class Handler(web.RequestHandler):
+        def get(self):
+            for name, value in (("X y", "1"), ("X", "a\nb"), ("X", "a\x00")):
+                with pytest.raises(ValueError):
+                    self.set_header(name, value)
+            with pytest.raises(ValueError, match="Unsafe header value"):
+                self.set_header("X-Price", "5 \u20ac")
+            self.write("x")
+
+    class Own(web.RequestHandler):
+        def _convert_header_value(self, value):
+            return str(value)
+
+        def get(self):
+            self.set_header("X-Price", "5 \u20ac")
+            self.write("x")
+
+    s = site([("/", Handler), ("/own", Own)])
+    assert s.ask("/").code == 200
+    answer = s.ask("/own")
+    assert answer.code == 500
+    assert "X-Price" not in answer.headers
+    assert any("X-Price" in str(r.exc_info) for r in caplog.records)
+
+
+def test_a_hook_put_on_the_instance_hides_the_one_of_the_class(site):
+    class Handler(web.RequestHandler):
+        def initialize(self):
+            self.calls = []
+            if self.get_argument("hide", None):
+                self.prepare = lambda: self.calls.append("own prepare")
+                self.on_finish = lambda: calls.append([*self.calls, "own on_finish"])
+
+        def prepare(self):
+            self.calls.append("prepare")
+
+        def on_finish(self):
+            calls.append([*self.calls, "on_finish"])
+
+        def get(self):
+            self.write("x")
+
+    calls = []
+    s = site([("/", Handler)])
+    for query in ("", "hide=1", ""):
+        s.ask(f"/?{query}")
+    plain = ["prepare", "on_finish"]
+    assert calls == [plain, ["own prepare", "own on_finish"], plain]
+
+
 def test_headers_assigned_and_deleted(site):
     class Handler(web.RequestHandler):
         def get(self):

@@ -117,6 +117,9 @@ names_are_written_with_capitals_after_dashes(void)
         char *got = malloc(n);
         fl_header_normalize(got, fl_span_make(pairs[i][0], n));
         CHECK_SPAN(fl_span_make(got, n), pairs[i][1]);
+        CHECK(fl_header_is_normal(fl_span_make(got, n)));
+        CHECK(fl_header_is_normal(fl_span_make(pairs[i][0], n)) ==
+              (memcmp(pairs[i][0], got, n) == 0));
         free(got);
     }
 }
