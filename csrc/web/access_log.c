@@ -1,8 +1,9 @@
 /* access_log.c -- see access_log.h: `_core.AccessLog`, the base of log.AccessLog.
  *
- * The date of a second is formatted once. A file that does not take what is written
- * (a pipe that is full, a disk that is) never delays an answer: lines are kept up to
- * KEEP_MOST bytes, then dropped and counted (`lost`).
+ * Lines are written together in the loop's next turn. The date of a second is formatted
+ * once. A file that does not take what is written (a pipe that is full, a disk that is)
+ * never delays an answer: lines are kept up to KEEP_MOST bytes, then dropped and counted
+ * (`lost`).
  *
  * Layer: web. Threads: none; under the GIL.
  */
@@ -32,7 +33,9 @@ typedef struct {
     int fd;
     uint8_t format;
     uint8_t date_n;
-    bool deferred; /* a flush is on the ring */
+    FlLoop *flusher; /* borrowed, only compared: whose ring has a flush */
+    uint64_t
+        flusher_ticks; /* ... since this tick: later ones know it went with its loop */
     char date[DATE_MOST];
 } FlAccessLog;
 
@@ -161,7 +164,7 @@ typedef struct {
     fl_span method, target, version, ip, referer, agent, length;
     uint64_t ns;
     int status;
-    PyObject *keep[4];           /* owned: what spans point into */
+    PyObject *keep[5];           /* owned: what spans point into */
     char digits[FL_FMT_U64_MAX]; /* likewise */
 } line_facts;
 
@@ -186,22 +189,22 @@ collect(line_facts *f, FlRequestHandler *handler)
     PyObject *request = handler->request;
     FlHTTPServerRequest *r = (FlHTTPServerRequest *)request;
     bool ours = FlHTTPServerRequest_Check(handler->st, request);
-    bool raw = ours && r->block != NULL && r->method == NULL && r->uri == NULL;
     int32_t at;
 
-    *f = (line_facts){.status = handler->status};
+    *f = (line_facts){.status = handler->status, .keep = {Py_NewRef(request)}};
+    f->ip = text_of(request, "remote_ip", &f->keep[1]); /* may be a program's own */
     f->referer = f->agent = f->length = fl_span_make("-", 1);
-    if (raw) { /* nobody has asked for them: no object is made */
+    if (ours && r->block != NULL && r->method == NULL && r->uri == NULL) {
+        /* Nobody has asked for them: no object is made. */
         f->method = FlHeadBlock_Span(r->block, r->block->head.method_name);
         f->target = FlHeadBlock_Span(r->block, r->block->head.target);
         f->version = r->block->head.minor_version == 1 ? FL_SPAN("HTTP/1.1")
                                                        : FL_SPAN("HTTP/1.0");
     } else {
-        f->method = text_of(request, "method", &f->keep[0]);
-        f->target = text_of(request, "uri", &f->keep[1]);
-        f->version = text_of(request, "version", &f->keep[2]);
+        f->method = text_of(request, "method", &f->keep[2]);
+        f->target = text_of(request, "uri", &f->keep[3]);
+        f->version = text_of(request, "version", &f->keep[4]);
     }
-    f->ip = text_of(request, "remote_ip", &f->keep[3]);
     if (ours) {
         (void)FlHTTPServerRequest_Field(r, FL_H_REFERER, &f->referer);
         (void)FlHTTPServerRequest_Field(r, FL_H_USER_AGENT, &f->agent);
@@ -308,7 +311,7 @@ static int
 flush_later(FlLoop *loop, PyObject *obj)
 {
     (void)loop;
-    log_cast(obj)->deferred = false;
+    log_cast(obj)->flusher = NULL;
     flush_lines(log_cast(obj));
     return 0;
 }
@@ -345,9 +348,10 @@ FlAccessLog_Add(PyObject *log, FlRequestHandler *handler)
         flush_lines(self);
         return 0;
     }
-    if (self->deferred)
+    if (self->flusher == loop && loop->stats.ticks - self->flusher_ticks <= 1)
         return 0;
-    self->deferred = true;
+    self->flusher = loop;
+    self->flusher_ticks = loop->stats.ticks;
     return FlLoop_Defer(loop, flush_later, log);
 }
 

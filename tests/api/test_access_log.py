@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 
 import pytest
 
+import pyfastloop
 from pyfastloop import web
+from pyfastloop.ioloop import IOLoop
 from pyfastloop.log import AccessLog
 
 
@@ -135,6 +138,45 @@ def test_a_file_that_takes_nothing_delays_nobody(site):
     lines = got.splitlines()
     assert len(lines) + log.lost == 301
     assert all(line.endswith(b"ms") for line in lines)
+
+
+def test_a_loop_that_stops_before_it_wrote_does_not_end_the_writing(tmp_path):
+    path = tmp_path / "log"
+    log = AccessLog(path)
+
+    async def serve(stops):
+        class Stops(web.RequestHandler):
+            async def get(self):
+                await asyncio.sleep(0)  # the answer comes from the ring
+
+            def on_finish(self):
+                if stops:
+                    IOLoop.current().stop()
+
+        server = web.Application([("/", Stops)], log_function=log).listen(0)
+        sock = next(iter(server._sockets.values()))
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", sock.getsockname()[1]
+        )
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert await reader.read()
+        writer.close()
+        server.stop()
+
+    for stops in (True, False):
+        loop = pyfastloop.new_event_loop()
+        task = loop.create_task(serve(stops))
+        loop.call_later(30, loop.stop)
+        if stops:
+            loop.run_forever()
+            task.cancel()
+            loop.close()
+        else:
+            loop.run_until_complete(task)
+            loop.close()
+    lines = path.read_text("ascii").splitlines()  # before the log is closed
+    log.close()
+    assert len(lines) == 2
 
 
 def test_a_format_that_is_none():
