@@ -347,6 +347,7 @@
     X(web_application)       \
     X(web_router)            \
     X(web_path_matches)      \
+    X(re_pattern)            \
     X(web_others)            \
     X(web_run)               \
     X(web_any_matches)       \

@@ -1,7 +1,8 @@
 /* route_make.c -- the rules of a router become the routes of a table.
  *
  * A route with hooks is matched in C, by its pieces or else by its rule's own `re`; one
- * without is Python's business, and so are all behind it.
+ * without (its pattern is of another library, say) is Python's business, and so are all
+ * behind it.
  *
  * Invariant: each route that `count` includes is made or zeroed, so a table whose making
  * has failed can be cleared like any other.
@@ -45,7 +46,7 @@ group_names(FlRoute *r)
 static int
 make_route(FlState *st, FlRoute *r, PyObject *rule)
 {
-    PyObject *pattern = NULL, *flags = NULL;
+    PyObject *pattern = NULL, *flags = NULL, *re_pattern;
     Py_ssize_t n;
     const char *s;
     int simple = -1, named;
@@ -57,9 +58,11 @@ make_route(FlState *st, FlRoute *r, PyObject *rule)
     if (r->matcher == NULL || r->target == NULL || r->kwargs == NULL)
         return -1;
     r->regex = attribute(r->matcher, st->str_regex);
-    if (r->regex == NULL)
+    re_pattern = FlState_Lazy(st, &st->re_pattern, "re", "Pattern");
+    if (r->regex == NULL || re_pattern == NULL)
         return -1;
-    if (!Py_IS_TYPE(r->matcher, (PyTypeObject *)st->web_path_matches) ||
+    if (!Py_IS_TYPE(r->regex, (PyTypeObject *)re_pattern) ||
+        !Py_IS_TYPE(r->matcher, (PyTypeObject *)st->web_path_matches) ||
         !PyType_Check(r->target) ||
         !PyType_IsSubtype((PyTypeObject *)r->target, (PyTypeObject *)st->web_handler) ||
         !PyDict_CheckExact(r->kwargs))

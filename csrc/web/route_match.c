@@ -66,30 +66,34 @@ route_current(FlRoutes *self, FlRoute *r, const FlHooks **asked)
 
 /* ---- matching ---- */
 
+/* A path is latin-1 text to Python, and what is not ASCII in it UTF-8 once it is a group.
+ */
 static PyObject *
 group_bytes(fl_span raw)
 {
-    PyObject *bytes;
+    PyObject *text, *utf8 = NULL, *bytes;
 
-    if (memchr(raw.p, '%', raw.n) == NULL) {
-        /* A path is latin-1 text to Python, whose encode() makes UTF-8 of it. */
-        for (size_t i = 0; i < raw.n; i++) {
-            if ((unsigned char)raw.p[i] >= 128) {
-                PyObject *text = PyUnicode_DecodeLatin1(raw.p, (Py_ssize_t)raw.n, NULL);
-
-                bytes = text == NULL ? NULL : PyUnicode_AsUTF8String(text);
-                Py_XDECREF(text);
-                return bytes;
-            }
-        }
-        return PyBytes_FromStringAndSize(raw.p, (Py_ssize_t)raw.n);
+    for (size_t i = 0; i < raw.n && utf8 == NULL; i++) {
+        if ((unsigned char)raw.p[i] < 128)
+            continue;
+        text = PyUnicode_DecodeLatin1(raw.p, (Py_ssize_t)raw.n, NULL);
+        utf8 = text == NULL ? NULL : PyUnicode_AsUTF8String(text);
+        Py_XDECREF(text);
+        if (utf8 == NULL)
+            return NULL;
     }
+    if (utf8 != NULL)
+        raw = fl_span_make(PyBytes_AS_STRING(utf8), (size_t)PyBytes_GET_SIZE(utf8));
+    if (memchr(raw.p, '%', raw.n) == NULL)
+        return utf8 != NULL ? utf8
+                            : PyBytes_FromStringAndSize(raw.p, (Py_ssize_t)raw.n);
     bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)raw.n);
     if (bytes != NULL) {
         size_t n = fl_percent_decode(PyBytes_AS_STRING(bytes), raw, false);
 
         _PyBytes_Resize(&bytes, (Py_ssize_t)n);
     }
+    Py_XDECREF(utf8);
     return bytes;
 }
 

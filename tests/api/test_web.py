@@ -11,7 +11,7 @@ import traceback
 import pytest
 from web_support import lines_of
 
-from pyfastloop import gen, httputil, web
+from pyfastloop import gen, httputil, routing, web
 
 
 class Hello(web.RequestHandler):
@@ -124,6 +124,43 @@ def test_groups_of_the_route_are_decoded(site):
     assert s.ask("/n/1/%C3%A9").text == "((), {'a': '1', 'b': 'é'})"
     assert s.ask("/o").text == "((None,), {})"
     assert s.ask("/p/%ff/x").code == 400
+
+
+@pytest.mark.parametrize("group", ["(.*)", "(.*?|never)"])
+def test_what_is_not_ascii_in_a_path_is_latin_1_beside_escapes_too(site, group):
+    class Handler(web.RequestHandler):
+        def get(self, *args):
+            self.write(repr(args))
+
+    s = site([("/" + group, Handler)])
+    for target, found in ((b"/\xe9", "('é',)"), (b"/\xe9%20", "('é ',)")):
+        answer = s.raw(
+            b"GET " + target + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )
+        assert answer.endswith(found.encode())
+
+
+def test_a_pattern_of_another_library_is_asked_by_python(site):
+    class Found:
+        def groups(self):
+            return ["ü€", None]
+
+        def groupdict(self):
+            return {}
+
+    class Pattern:
+        pattern, flags, groups, groupindex = "/[a-z]$", 32, 2, {}
+
+        def match(self, path):
+            return Found() if path == "/a" else None
+
+    class Handler(web.RequestHandler):
+        def get(self, *args):
+            self.write(repr(args))
+
+    s = site([routing.Rule(routing.PathMatches(Pattern()), Handler)])
+    assert s.ask("/a").text == "('ü€', None)"
+    assert s.ask("/b").code == 404
 
 
 def test_arguments(site):
