@@ -38,6 +38,7 @@ class Datagrams(_core.DatagramMethods):
         ``(host, port)``, or with ``family=AF_UNIX`` paths.
         """
         remote = None
+        opened = sock is None
         if sock is not None:
             if sock.type == socket.SOCK_STREAM:
                 raise ValueError(f"A datagram socket was expected, got {sock!r}")
@@ -64,11 +65,12 @@ class Datagrams(_core.DatagramMethods):
             sock, remote = await self._open_datagram(
                 candidates, local_addr, remote_addr, reuse_port, allow_broadcast
             )
-        protocol = protocol_factory()
         try:
+            protocol = protocol_factory()
             transport = self._datagram_transport(sock, protocol, remote)
         except BaseException:
-            sock.close()
+            if opened:
+                sock.close()
             raise
         try:
             await asyncio.sleep(0)  # connection_made() stands before us in the queue

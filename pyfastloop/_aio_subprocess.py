@@ -90,17 +90,32 @@ class ProcessTransport(asyncio.SubprocessTransport):
                 _, self._pipes[fd] = await connect(
                     lambda fd=fd: _PipeProtocol(self, fd), pipe
                 )
-        self._protocol.connection_made(self)
+        self._call(self._protocol.connection_made, self)
         pending, self._pending = self._pending, None
         for callback, args in pending or ():
-            callback(*args)
+            self._call(callback, *args)
         self._watch()
 
     def _tell(self, callback: Callable[..., object], *args: Any) -> None:
         if self._pending is None:
-            callback(*args)
+            self._call(callback, *args)
         else:
             self._pending.append((callback, args))
+
+    def _call(self, callback: Callable[..., object], *args: Any) -> None:
+        """What the protocol raises is told, and ends neither pipe nor process."""
+        try:
+            callback(*args)
+        except Exception as error:
+            name = getattr(callback, "__name__", "?")
+            self._loop.call_exception_handler(
+                {
+                    "message": f"Exception in callback: protocol.{name}() failed",
+                    "exception": error,
+                    "transport": self,
+                    "protocol": self._protocol,
+                }
+            )
 
     def _watch(self) -> None:
         try:
@@ -134,7 +149,7 @@ class ProcessTransport(asyncio.SubprocessTransport):
         if self._returncode is not None:
             return
         self._returncode = code
-        self._protocol.process_exited()
+        self._call(self._protocol.process_exited)
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(code)
@@ -155,7 +170,7 @@ class ProcessTransport(asyncio.SubprocessTransport):
             self._loop.call_soon(self._tell_lost)
 
     def _tell_lost(self) -> None:
-        self._protocol.connection_lost(None)
+        self._call(self._protocol.connection_lost, None)
 
     async def _wait(self) -> int:
         """The return code, once the child has ended."""
@@ -218,12 +233,13 @@ class ProcessTransport(asyncio.SubprocessTransport):
         return self._closed
 
     def _alive(self) -> subprocess.Popen[bytes]:
-        if self._returncode is not None or self._popen.poll() is not None:
+        # Popen sends nothing to a child that has ended and was not told of yet.
+        if self._lost:
             raise ProcessLookupError(f"process {self._pid} has ended")
         return self._popen
 
     def send_signal(self, signal: int) -> None:
-        """Send a signal; ProcessLookupError when the child has ended."""
+        """Send a signal; ProcessLookupError after connection_lost."""
         self._alive().send_signal(signal)
 
     def terminate(self) -> None:

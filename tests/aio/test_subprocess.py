@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 
 import pytest
-from aio_support import run, until
+from aio_support import Reports, run, until
 
 PIPE = subprocess.PIPE
 BIG = bytes(range(256)) * 4096
@@ -160,6 +161,63 @@ def test_signals(loop, how, code):
         if how != "send_signal":
             with pytest.raises(ProcessLookupError):
                 process._transport.send_signal(signal.SIGTERM)
+
+    run(loop, main())
+
+
+def test_a_signal_for_a_child_that_ended_unnoticed_goes_nowhere(loop):
+    async def main():
+        process = await asyncio.create_subprocess_exec("true")
+        # Without reaping it, and without a turn of the loop. (A thread of asyncio's own
+        # may have reaped it, and lost its code.)
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        process.terminate()
+        process.kill()
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() in (0, 255)
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "connection_made",
+        "pipe_data_received",
+        "pipe_connection_lost",
+        "process_exited",
+    ],
+)
+def test_what_the_protocol_raises_is_told_and_ends_nothing(loop, method):
+    def raises(self, *args):
+        getattr(Process, method)(self, *args)
+        raise ZeroDivisionError
+
+    bad = type("Bad", (Process,), {method: raises})
+
+    async def main():
+        reports = Reports(loop)
+        transport, protocol = await loop.subprocess_exec(
+            bad, "sh", "-c", "printf a; read x; printf b"
+        )
+        await until(lambda: protocol.data[1] == b"a")
+        transport.get_pipe_transport(0).write(b"\n")
+        assert await protocol.lost is None
+        transport.close()
+        assert protocol.data[1] == b"ab"
+        assert transport.get_returncode() == 0
+        assert sorted(protocol.calls) == [
+            "exited",
+            "lost",
+            "made",
+            "pipe 0",
+            "pipe 1",
+            "pipe 2",
+        ]
+        assert reports.contexts
+        for context in reports.contexts:
+            assert isinstance(context["exception"], ZeroDivisionError)
 
     run(loop, main())
 
