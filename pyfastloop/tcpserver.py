@@ -21,10 +21,13 @@ from pyfastloop.log import app_log
 from pyfastloop.netutil import (
     _DEFAULT_BACKLOG,
     bind_sockets,
+    ssl_options_to_context,
     ssl_wrap_socket,
 )
 
 __all__ = ["TCPServer"]
+
+_TLS_FILES = ("certfile", "keyfile", "ca_certs")
 
 
 class TCPServer:
@@ -41,9 +44,13 @@ class TCPServer:
     inherited.
 
     ``ssl_options``, an `ssl.SSLContext` or the dictionary of `.ssl_options_to_context`,
-    makes it a TLS server. ``max_buffer_size`` and ``read_chunk_size`` go to the
-    streams.
+    makes it a TLS server. Of a dictionary one context is made, and another as soon as
+    the dictionary or one of the files that it names has changed: a renewed certificate
+    is what the next connection gets. ``max_buffer_size`` and ``read_chunk_size`` go to
+    the streams.
     """
+
+    _context_made: tuple[Any, ssl.SSLContext] | None = None
 
     def __init__(
         self,
@@ -201,6 +208,25 @@ class TCPServer:
         if stream is not None:
             self._serve(stream, address)
 
+    def _tls_context(self) -> ssl.SSLContext:
+        """The context of ``ssl_options`` as they, and their files, are now.
+
+        Loading a certificate takes longer than a handshake, and sessions are resumed
+        only by the context that has issued their tickets.
+        """
+        options = self.ssl_options
+        if not isinstance(options, dict):
+            return ssl_options_to_context(options, server_side=True)  # type: ignore[arg-type]
+        files = [os.stat(options[key]) for key in _TLS_FILES if options.get(key)]
+        seen = (
+            options.copy(),
+            [(f.st_dev, f.st_ino, f.st_size, f.st_mtime_ns) for f in files],
+        )
+        if self._context_made is None or self._context_made[0] != seen:
+            context = ssl_options_to_context(options, server_side=True)
+            self._context_made = seen, context
+        return self._context_made[1]
+
     def _make_stream(self, connection: socket_module.socket) -> IOStream | None:
         """The stream of a connection; None where the peer has left already."""
         if self.ssl_options is None:
@@ -212,7 +238,7 @@ class TCPServer:
         try:
             wrapped = ssl_wrap_socket(
                 connection,
-                self.ssl_options,
+                self._tls_context(),
                 server_side=True,
                 do_handshake_on_connect=False,
             )

@@ -123,7 +123,8 @@ enum { FL_IO_RAISED = -100000 };
 
 /* How bytes move. All escape where they run Python methods. */
 typedef struct {
-    /* 0 = the peer's end, -EAGAIN = none yet. */
+    /* 0 = the peer's end, -EAGAIN = none yet. Where io buffers, it may say by clearing
+     * ch->unread that it holds nothing back. */
     ssize_t (*recv)(FlChannel *ch, char *buf, size_t n);
     /* -EAGAIN = none taken. */
     ssize_t (*send)(FlChannel *ch, const struct iovec *iov, int n);
@@ -135,7 +136,8 @@ typedef struct {
     void (*close)(FlChannel *ch);
     /* Optional: what the peer has to be told before the sending side ends (TLS). */
     void (*farewell)(FlChannel *ch);
-    /* Bytes may sit above the kernel: receive until -EAGAIN (TLS). */
+    /* Bytes may sit above the kernel: receive until -EAGAIN, or until recv says that
+     * there are none (TLS). */
     bool buffers;
     /* recv and send run Python. */
     bool escapes;

@@ -263,7 +263,7 @@ receive(FlChannel *ch, bool *again, bool *dry)
     ch->brimful = got > 0 && (size_t)got == room;
     if (got > 0) {
         ch->loop->stats.bytes_read += (uint64_t)got;
-        *again = ch->io->buffers || ch->brimful;
+        *again = ch->unread || ch->brimful;
         ch->receiving = true;
         err = landed(ch, memory, (size_t)got, shared != NULL);
         ch->receiving = nested;

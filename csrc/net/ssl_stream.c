@@ -8,7 +8,10 @@
  *
  * While the handshake lasts, recv and send of the channel drive it, whichever the kernel
  * allows; reads and writes may be pending already. Bytes may sit inside TLS while the
- * socket is quiet, so the channel reads until TLS itself has no more (io->buffers).
+ * socket is quiet, so the channel reads until TLS itself has no more (io->buffers). OpenSSL
+ * takes one record at a time from a socket: a read that leaves room has emptied it, and
+ * what comes behind it the kernel tells of. Only a record of full size, which more of the
+ * same message follow, is worth another try, for that ends in an exception.
  *
  * Small chunks of the queue become one record. The SSLSocket is never entered twice: a
  * callback of the context that comes back to the stream finds it `busy`.
@@ -156,6 +159,8 @@ tls_recv(FlChannel *ch, char *buf, size_t n)
         return tls_raised(ch, true);
     got = PyLong_AsSsize_t(result);
     Py_DECREF(result);
+    if ((size_t)got < n && got < FL_TLS_PLAIN_MOST)
+        ch->unread = false;
     return got < 0 || (size_t)got > n ? FL_IO_RAISED : got;
 }
 

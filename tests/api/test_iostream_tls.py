@@ -74,6 +74,40 @@ async def test_start_tls_both_ways() -> None:
 
 
 @on_loop
+async def test_a_server_takes_up_a_renewed_certificate(tmp_path: Path) -> None:
+    class Greeting(TCPServer):
+        async def handle_stream(self, stream: IOStream, address: Any) -> None:
+            contexts.append(stream.socket.context)  # type: ignore[union-attr]
+            await stream.write(b"hello")
+            stream.close()
+
+    async def greet() -> bytes:
+        client = await TCPClient().connect("127.0.0.1", port, ssl_options=anybody)
+        return await client.read_until_close()
+
+    contexts: list[ssl.SSLContext] = []
+    anybody = ssl._create_unverified_context()
+    both = tmp_path / "both.pem"
+    both.write_bytes(Path(CERT).read_bytes() + Path(KEY).read_bytes())
+    options = {"certfile": str(both)}
+    server = Greeting(ssl_options=options)
+    (sock,) = bind_sockets(0, "127.0.0.1")
+    server.add_socket(sock)
+    port = sock.getsockname()[1]
+    assert [await greet(), await greet()] == [b"hello"] * 2
+    assert contexts[0] is contexts[1]
+    renewed = tmp_path / "renewed.pem"
+    renewed.write_bytes(both.read_bytes())
+    renewed.replace(both)
+    assert [await greet(), await greet()] == [b"hello"] * 2
+    assert contexts[1] is not contexts[2] and contexts[2] is contexts[3]
+    options["ciphers"] = "ECDHE+AESGCM"
+    assert await greet() == b"hello"
+    assert contexts[4] is not contexts[3]
+    server.stop()
+
+
+@on_loop
 async def test_start_tls_of_a_busy_stream_is_refused() -> None:
     left, right = tcp_pair()
     read = left.read_bytes(1)
