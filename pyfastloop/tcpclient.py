@@ -222,11 +222,19 @@ def _deadline(timeout: float | datetime.timedelta | None) -> float | None:
 
 
 async def _before(deadline: float | None, awaitable: Any, phase: str) -> Any:
-    """Await until the deadline; past it cancel, and say what was under way."""
+    """Await until the deadline; past it cancel, and say what was under way.
+
+    Cancelled itself, it takes that along: nobody is left who would close a stream.
+    """
     future = gen.convert_yielded(awaitable)
     if deadline is None:
         return await future
-    done, _ = await asyncio.wait([future], timeout=max(0, deadline - time.monotonic()))
+    left = max(0, deadline - time.monotonic())
+    try:
+        done, _ = await asyncio.wait([future], timeout=left)
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
     if not done:
         future.cancel()
         raise TimeoutError(f"Timeout while {phase}")

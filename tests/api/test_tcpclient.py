@@ -198,6 +198,30 @@ async def test_failed_address_is_followed_at_once() -> None:
     assert all(stream.closed() for stream in attempts.streams.values())
 
 
+@pytest.mark.parametrize("timeout", [None, 30])
+@on_loop
+async def test_cancelling_a_connect_cancels_the_phase_under_way(timeout: Any) -> None:
+    ended = asyncio.Event()
+
+    class Waits(Resolver):
+        async def resolve(self, host: str, port: int, *args: Any) -> Any:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+    begun = asyncio.Event()
+    connecting = asyncio.ensure_future(
+        TCPClient(Waits()).connect("any.test", 80, timeout=timeout)
+    )
+    await begun.wait()
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    await asyncio.wait_for(ended.wait(), 30)
+
+
 @on_loop
 async def test_cancelled_race_closes_everything() -> None:
     attempts = Attempts()
