@@ -83,6 +83,13 @@ fl_buf_consume(fl_buf *b, size_t n)
     }
 }
 
+/* Keeps the first n bytes (at most fl_buf_len), drops what was appended behind them. */
+static inline void
+fl_buf_truncate(fl_buf *b, size_t n)
+{
+    b->end = b->start + n;
+}
+
 /* Drops the bytes, keeps the memory. */
 static inline void
 fl_buf_clear(fl_buf *b)

@@ -323,6 +323,7 @@ FlAccessLog_Add(PyObject *log, FlRequestHandler *handler)
     line_writer w = {&self->lines, false, self->format == FORMAT_JSON};
     FlLoop *loop = FlLoop_Running(self->st);
     line_facts facts;
+    size_t before;
 
     if (handler->request == NULL)
         return 0;
@@ -334,6 +335,7 @@ FlAccessLog_Add(PyObject *log, FlRequestHandler *handler)
         }
     }
     collect(&facts, handler);
+    before = fl_buf_len(&self->lines); /* collecting may have run anything */
     if (self->format == FORMAT_TEXT)
         write_text(self, &w, &facts);
     else if (self->format == FORMAT_COMBINED)
@@ -342,8 +344,10 @@ FlAccessLog_Add(PyObject *log, FlRequestHandler *handler)
         write_json(self, &w, &facts);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(facts.keep); i++)
         Py_XDECREF(facts.keep[i]);
-    if (w.failed)
+    if (w.failed) { /* a whole line or none */
+        fl_buf_truncate(&self->lines, before);
         self->lost++;
+    }
     if (loop == NULL || fl_buf_len(&self->lines) >= FLUSH_AT) {
         flush_lines(self);
         return 0;

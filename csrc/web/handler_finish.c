@@ -381,6 +381,13 @@ finish_request(FlRequestHandler *self, PyObject *chunk, PyObject **future)
         PyErr_SetString(PyExc_RuntimeError, "finish() called twice");
         return -1;
     }
+    if (self->reason ==
+        NULL) { /* before ETag and Content-Length say what is not sent */
+        PyErr_SetString(PyExc_AttributeError,
+                        "_reason: finish() is for what comes after clear(), which "
+                        "calls set_default_headers()");
+        return -1;
+    }
     if (chunk != NULL && chunk != Py_None) {
         if (ORIGINAL(self, write)) {
             if (FlHandler_Write(self, chunk) < 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -658,3 +659,22 @@ def test_what_was_sent_before_a_close_arrives(site, way, requests):
     request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
     answer = s.raw(request * requests)
     assert answer.endswith(b"\r\n\r\n" + (b"flu" if way == "short" else b"flushed.."))
+
+
+# ---- answers before there is anything to answer ----
+
+
+def test_an_answer_out_of_set_default_headers_leaves_nothing_behind(site):
+    """It is refused; who swallows that gets the answer of the method, whole."""
+
+    class Swallows(web.RequestHandler):
+        def set_default_headers(self):
+            with contextlib.suppress(AttributeError):
+                self.finish("short")
+
+        def get(self):
+            self.write("a longer answer")
+
+    answer = site([("/", Swallows)]).ask("/")
+    assert (answer.code, answer.body) == (200, b"a longer answer")
+    assert answer.headers["Content-Length"] == "15"

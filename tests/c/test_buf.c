@@ -14,6 +14,7 @@ a_new_buffer_is_empty(void)
     CHECK(fl_buf_ptr(&b) == NULL);
     CHECK_INT(fl_buf_append(&b, NULL, 0), 0);
     fl_buf_shrink(&b);
+    fl_buf_truncate(&b, fl_buf_len(&b));
     fl_buf_clear(&b);
     fl_buf_free(&b);
 }

@@ -1,4 +1,4 @@
-/* shim.c -- lets one system call fail, or do less than it was asked to.
+/* shim.c -- lets one system call, or realloc, fail, or do less than it was asked to.
  *
  * LD_PRELOAD; the program arms it: fl_fault(CALL, n, error), and asks fl_fault_hits()
  * afterwards. The n-th call of that name (1, 2, ...; 0: every one) fails with error; with
@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -57,6 +58,16 @@ due(const char *call)
         errno = error;           \
         return -1;               \
     }
+
+void *
+realloc(void *p, size_t n)
+{
+    if (due("realloc")) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return REAL(realloc)(p, n);
+}
 
 ssize_t
 read(int fd, void *buf, size_t n)

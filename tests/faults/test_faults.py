@@ -1,5 +1,6 @@
 """Whatever single allocation or system call fails: no crash, no lost exception, and
-what comes after works. Each case is a process of its own; see nomemory.py, syscalls.py.
+what comes after works. Each case is a process of its own; see nomemory.py, syscalls.py,
+access_log.py.
 """
 
 from __future__ import annotations
@@ -98,3 +99,8 @@ def test_a_system_call_fails(shim: str, expectation: str) -> None:
     for case in INVISIBLE if expectation == "invisible" else LOST:
         args = [str(HERE / "syscalls.py"), *case.split(), expectation]
         assert run(*args, LD_PRELOAD=preload) > 1, f"{case}: never called"
+
+
+def test_a_line_of_the_access_log_is_whole_or_counted(shim: str) -> None:
+    preload = " ".join(filter(None, [os.environ.get("LD_PRELOAD"), shim]))
+    assert run(str(HERE / "access_log.py"), LD_PRELOAD=preload) > 1
