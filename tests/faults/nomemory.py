@@ -1,12 +1,13 @@
 """Lets the n-th allocation of a scenario fail, n = 1, 2, 3 ... until none is left.
 
-    python tests/faults/nomemory.py SCENARIO
+    python tests/faults/nomemory.py SCENARIO [every]
 
 A scenario is a generator: what it does before its first yield needs all its memory,
 what comes after runs with one allocation failing (CPython's own test hook), and what
 comes after a second yield cleans up, with memory again. MemoryError may come out of it
-anywhere, and may end up in a log; a crash, SystemError or a lost loop may not. Prints
-how many allocations were tried.
+anywhere, and may end up in a log; a crash, SystemError or a lost loop may not. Past
+the first ones it takes samples, unless told `every`. Prints how many allocations there
+were.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import gc
 import logging
 import signal
 import socket
+import ssl
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
+import pyfastloop
 from pyfastloop import _core, aio, gen, locks, queues
 from pyfastloop.concurrent import Future
 from pyfastloop.ioloop import IOLoop
@@ -33,6 +37,7 @@ from pyfastloop.tcpserver import TCPServer
 
 Scenario = Callable[[IOLoop], Iterator[None]]
 SCENARIOS: dict[str, Scenario] = {}
+HERE = Path(pyfastloop.__file__).parent
 
 # A wake-up lost for want of memory ends with the loop's turn, not with the test.
 TURN_SECONDS = 0.1
@@ -292,16 +297,35 @@ def handlers(loop: IOLoop) -> Iterator[None]:
     b.close()
 
 
+async def plain_pair() -> tuple[IOStream, IOStream]:
+    return pair()
+
+
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(HERE / "testing_cert.pem", HERE / "testing_key.pem")
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    return server, client
+
+
+async def tls_pair() -> tuple[IOStream, IOStream]:
+    server, client = contexts()
+    a, b = pair()
+    a, b = await asyncio.gather(a.start_tls(False, client), b.start_tls(True, server))
+    await a.write(b"x")  # the session's tickets have come as well, then
+    await b.write(await b.read_bytes(1))
+    await a.read_bytes(1)
+    return a, b
+
+
 def streaming(
-    loop: IOLoop, main: Callable[[IOStream, IOStream], Any]
+    loop: IOLoop,
+    main: Callable[[IOStream, IOStream], Any],
+    make: Callable[[], Coroutine[Any, Any, tuple[IOStream, IOStream]]] = plain_pair,
 ) -> Iterator[None]:
-    made = []
-
-    async def make() -> None:
-        made.append(pair())
-
-    loop.run_sync(make)
-    a, b = made.pop()
+    a, b = loop.run_sync(make)
 
     async def use() -> None:
         with contextlib.suppress(StreamClosedError, MemoryError):
@@ -353,6 +377,213 @@ def stream_large(loop: IOLoop) -> Iterator[None]:
         await rest
 
     return streaming(loop, main)
+
+
+async def tls_main(a: IOStream, b: IOStream) -> None:
+    data = b"x" * 100_000
+    writing = a.write(b"one\n" + data)
+    await b.read_until(b"\n")
+    await b.read_bytes(len(data))
+    await writing
+    for n in range(3):
+        a.write(b"later")
+        a.write(bytearray(b"and more"))
+        await b.read_bytes(13, partial=n == 1)
+        await b.write(b"back")
+        await a.read_bytes(4)
+    writing = a.write(data)
+    await b.read_into(bytearray(len(data)))
+    await writing
+    rest = b.read_until_close()
+    a.write(b"rest")
+    a.close()
+    await rest
+
+
+@scenario
+def tls_streams(loop: IOLoop) -> Iterator[None]:
+    return streaming(loop, tls_main, tls_pair)
+
+
+@scenario
+def tls_handshakes(loop: IOLoop) -> Iterator[None]:
+    server, client = contexts()
+
+    async def main(a: IOStream, b: IOStream) -> None:
+        both = await asyncio.gather(
+            a.start_tls(False, client),
+            b.start_tls(True, server),
+            return_exceptions=True,
+        )
+        try:
+            for stream in both:
+                if isinstance(stream, BaseException):
+                    raise stream
+            reading = both[1].read_bytes(5)
+            both[0].write(b"hello")
+            await reading
+        finally:
+            for stream in both:
+                if not isinstance(stream, BaseException):
+                    stream.close()
+
+    return streaming(loop, main)
+
+
+def echoing(loop: IOLoop, tls: bool) -> Iterator[None]:
+    """asyncio's transports: a server, connections to it, messages of both sizes."""
+    inner = loop.asyncio_loop
+    inner.set_exception_handler(lambda loop, context: None)
+    server_tls, client_tls = contexts() if tls else (None, None)
+    open_ones: list[Any] = []
+
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+            open_ones.append(transport)
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data)
+
+        def eof_received(self) -> None:
+            self.transport.close()
+
+    class Ask(Echo):
+        def __init__(self) -> None:
+            self.left = 0
+            self.done = inner.create_future()
+
+        def data_received(self, data: bytes) -> None:
+            self.left -= len(data)
+            if self.left <= 0 and not self.done.done():
+                self.done.set_result(None)
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            if not self.done.done():
+                self.done.set_result(None)
+
+        async def ask(self, message: bytes) -> None:
+            if self.done.done():
+                self.done = inner.create_future()
+            self.left = len(message)
+            self.transport.write(message)
+            await self.done
+
+    class Landing(asyncio.BufferedProtocol):
+        memory = bytearray(4000)
+
+        def get_buffer(self, hint: int) -> bytearray:
+            return self.memory
+
+        def buffer_updated(self, n: int) -> None:
+            ask.data_received(self.memory[:n])
+
+    async def start() -> asyncio.Server:
+        return await inner.create_server(Echo, "127.0.0.1", 0, ssl=server_tls)
+
+    server = inner.run_until_complete(start())
+    address = server.sockets[0].getsockname()
+    ask = inner.run_until_complete(
+        inner.create_connection(Ask, *address, ssl=client_tls)
+    )[1]
+
+    async def use() -> None:
+        nonlocal ask
+        try:
+            for message in (b"hello", b"x" * 3000, b"y" * 100_000, b"bye"):
+                await ask.ask(message)
+            ask.transport.writelines([b"1", b"2" * 100])
+            ask.transport.pause_reading()
+            ask.transport.resume_reading()
+            ask.transport.set_protocol(Landing())
+            await ask.ask(b"z" * 9000)
+            ask.transport.close()
+            _, ask = await inner.create_connection(Ask, *address, ssl=client_tls)
+            await ask.ask(b"again")
+        except (OSError, MemoryError):
+            pass
+        ask.transport.close()
+
+    yield
+    turn(loop, lambda: inner.create_task(use()))
+    yield
+    server.close()
+    for transport in open_ones:
+        transport.abort()
+    inner.call_soon(loop.stop)
+    loop.start()
+
+
+@scenario
+def transports(loop: IOLoop) -> Iterator[None]:
+    return echoing(loop, tls=False)
+
+
+@scenario
+def tls_transports(loop: IOLoop) -> Iterator[None]:
+    return echoing(loop, tls=True)
+
+
+@scenario
+def datagrams(loop: IOLoop) -> Iterator[None]:
+    inner = loop.asyncio_loop
+
+    class Peer(asyncio.DatagramProtocol):
+        def __init__(self) -> None:
+            self.got = inner.create_future()
+
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, address: Any) -> None:
+            if not self.got.done():
+                self.got.set_result(address)
+
+    async def start() -> list[Peer]:
+        made = [
+            (await inner.create_datagram_endpoint(Peer, ("127.0.0.1", 0)))[1]
+            for _ in range(2)
+        ]
+        return made
+
+    here, there = inner.run_until_complete(start())
+    address = there.transport.get_extra_info("sockname")
+
+    async def use() -> None:
+        here.transport.sendto(b"hello", address)
+        there.transport.sendto(b"back", await there.got)
+        await here.got
+
+    yield
+    turn(loop, lambda: inner.create_task(use()))
+    yield
+    here.transport.abort()
+    there.transport.abort()
+
+
+@scenario
+def sock_calls(loop: IOLoop) -> Iterator[None]:
+    inner = loop.asyncio_loop
+    a, b = socket.socketpair()
+    a.setblocking(False)
+    b.setblocking(False)
+
+    async def use() -> None:
+        reading = inner.create_task(inner.sock_recv(b, 100))
+        await asyncio.sleep(0)
+        await inner.sock_sendall(a, b"hello")
+        await reading
+        sending = inner.create_task(inner.sock_sendall(a, b"x" * 500_000))
+        buf, left = bytearray(65536), 500_000
+        while left > 0:
+            left -= await inner.sock_recv_into(b, buf)
+        await sending
+
+    yield
+    turn(loop, lambda: inner.create_task(use()))
+    yield
+    a.close()
+    b.close()
 
 
 @scenario
@@ -505,20 +736,20 @@ def attempt(run: Scenario, n: int) -> bool:
     return not left
 
 
-def main(name: str) -> None:
+def main(name: str, every: bool) -> None:
     logging.disable(logging.CRITICAL)
     sys.unraisablehook = lambda unraisable: None
     warnings.simplefilter("ignore")
     run = SCENARIOS[name]
-    signal.alarm(150)
+    signal.alarm(0 if every else 150)
     for _ in range(3):  # what is made once is made
         attempt(run, 10_000_000)
     n = 1
     while n < MOST and attempt(run, n):
-        n += 1 + n // 20  # every one of the first, then samples
+        n += 1 if every else 1 + n // 20
     signal.alarm(0)
     print(n)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], "every" in sys.argv[2:])

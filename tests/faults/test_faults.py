@@ -18,6 +18,8 @@ HERE = Path(__file__).parent
 SCENARIOS = (
     *("futures", "callbacks", "own_tasks", "asyncio_tasks", "generators", "handlers"),
     *("stream_reads", "stream_large", "stream_callbacks", "connections"),
+    *("tls_streams", "tls_handshakes", "transports", "tls_transports"),
+    *("datagrams", "sock_calls"),
     *(
         "yield_points",
         "runners",
