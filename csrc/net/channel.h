@@ -83,6 +83,10 @@ typedef struct {
      * until the consumer is replaced; the channel never keeps it over a return to
      * the loop. */
     char *(*buffer)(FlChannel *ch, size_t *n);
+    /* Optional, asked only where io runs Python, which receives into no such memory
+     * without it: an object (new reference) that keeps the memory of buffer() where it
+     * is, whatever is called meanwhile. NULL without an exception: data() instead. */
+    PyObject *(*keeper)(FlChannel *ch);
     /* n bytes (> 0) stand in the memory of buffer(). 0, or -1 with an exception:
      * close with it. */
     int (*filled)(FlChannel *ch, size_t n);
@@ -123,8 +127,7 @@ enum { FL_IO_RAISED = -100000 };
 
 /* How bytes move. All escape where they run Python methods. */
 typedef struct {
-    /* 0 = the peer's end, -EAGAIN = none yet. Where io buffers, it may say by clearing
-     * ch->unread that it holds nothing back. */
+    /* 0 = the peer's end, -EAGAIN = none yet. */
     ssize_t (*recv)(FlChannel *ch, char *buf, size_t n);
     /* -EAGAIN = none taken. */
     ssize_t (*send)(FlChannel *ch, const struct iovec *iov, int n);
@@ -136,9 +139,11 @@ typedef struct {
     void (*close)(FlChannel *ch);
     /* Optional: what the peer has to be told before the sending side ends (TLS). */
     void (*farewell)(FlChannel *ch);
-    /* Bytes may sit above the kernel: receive until -EAGAIN, or until recv says that
-     * there are none (TLS). */
+    /* Bytes may sit above the kernel (TLS): recv says in `holds` whether they do. */
     bool buffers;
+    /* One receive gives at most so many bytes, whatever the room (a TLS record); 0: as
+     * many as there is room for. */
+    size_t piece;
     /* recv and send run Python. */
     bool escapes;
     /* The descriptor is a socket that fl_sendfile may be used on. */
@@ -202,11 +207,12 @@ struct FlChannel {
     bool above;          /* queued was more than mark_high */
     bool deferred;       /* an entry on the ring */
     bool resume;         /* ... or after the op under way: offer the tail */
-    bool unread;         /* reading stopped before -EAGAIN (io->buffers only) */
+    bool holds;          /* set by io->recv: more bytes sit above the kernel */
+    bool unread;         /* ... and reading stopped there */
     bool more;           /* for io->send: a file follows at once */
     bool file_waits;     /* a thread fetches the file at the front */
     bool receiving;      /* inside an op that a receive led to */
-    bool brimful;        /* the last receive filled the memory it was given */
+    bool brimful;        /* the last receive gave all that it could have given */
     uint8_t spared;      /* FlChannel_ReadNow: chances to let go by, */
     uint8_t dry_tries;   /* ... tries in a row that gave nothing, */
     uint8_t tries;       /* ... and tries of this tick, */

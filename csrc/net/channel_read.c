@@ -4,6 +4,10 @@
  * memory of the consumer, or into the loop's shared buffer, of which what the consumer
  * leaves is copied into the tail. A tail that was taken is freed: an idle channel has none.
  *
+ * While io that runs Python (TLS) receives into memory of the consumer, this file holds
+ * its keeper; and if it is no longer where the consumer wants its next bytes afterwards
+ * (the read was cancelled, say), what has come goes to the tail.
+ *
  * Layer: net. Threads: the loop's.
  */
 #include "net/channel_internal.h"
@@ -12,10 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How often one event receives before the others have their turn: while the memory
- * offered came back full; and where bytes may sit above the kernel, until -EAGAIN. */
+/* How often one event receives before the others have their turn: while a receive gives
+ * all it can, or bytes sit above the kernel; more often where it gives little at once. */
 #define READ_ROUNDS 4
-#define READ_ROUNDS_ABOVE 16
+#define READ_ROUNDS_PIECES 16
 
 /* Receives without an event that one channel may do in one tick; and how rare they become
  * (1 in 2 to the power of it) where they give nothing. */
@@ -203,42 +207,76 @@ tell_eof(FlChannel *ch)
     return 0;
 }
 
-/* Where the next bytes go: the consumer's memory, the tail's end, or the shared buffer
- * (then *shared, to be given back). io that runs Python meets only the shared buffer,
- * which nothing it may call can free. NULL with an exception. */
-static char *
-landing(FlChannel *ch, size_t *room, char **shared)
-{
-    if (!ch->io->escapes) {
-        char *memory;
+/* Where one receive goes. */
+struct landing {
+    char *memory;
+    size_t room;
+    bool shared;      /* the loop's buffer, to be given back */
+    PyObject *keeper; /* owned: memory of the consumer while Python may run, or NULL */
+};
 
-        if (tail_len(ch) > 0) {
-            memory = tail_reserve(ch, TAIL_LEAST);
-            *room = ch->tail_room - ch->tail_end;
-            return memory;
-        }
-        if (ch->ops != NULL && ch->ops->buffer != NULL) {
-            memory = ch->ops->buffer(ch, room);
-            if (memory != NULL || PyErr_Occurred())
-                return memory;
-        }
+/* The consumer's memory, the tail's end, or the shared buffer. io that runs Python is not
+ * let near the tail, which code that it runs may free. 0 or -1 with an exception. */
+static int
+find_landing(FlChannel *ch, struct landing *at)
+{
+    bool escapes = ch->io->escapes;
+
+    if (tail_len(ch) > 0 && !escapes) {
+        at->memory = tail_reserve(ch, TAIL_LEAST);
+        at->room = ch->tail_room - ch->tail_end;
+        return at->memory == NULL ? -1 : 0;
     }
-    return *shared = FlLoop_TakeBuffer(ch->loop, room);
+    if (tail_len(ch) == 0 && ch->ops != NULL && ch->ops->buffer != NULL &&
+        (!escapes || ch->ops->keeper != NULL)) {
+        at->memory = ch->ops->buffer(ch, &at->room);
+        if (at->memory != NULL && escapes) {
+            at->keeper = ch->ops->keeper(ch);
+            if (at->keeper == NULL)
+                at->memory = NULL;
+        }
+        if (PyErr_Occurred())
+            return -1;
+        if (at->memory != NULL)
+            return 0;
+    }
+    at->shared = true;
+    at->memory = FlLoop_TakeBuffer(ch->loop, &at->room);
+    return at->memory == NULL ? -1 : 0;
 }
 
-/* got bytes stand in memory, as landing() gave it. */
-static int
-landed(FlChannel *ch, const char *memory, size_t got, bool in_shared)
+/* After code that may have changed everything: whether the consumer still wants its next
+ * bytes where these have landed. */
+static bool
+still_wanted(FlChannel *ch, const struct landing *at)
 {
-    if (!in_shared && tail_len(ch) > 0) {
+    size_t room;
+
+    return !ch->closed && tail_len(ch) == 0 && ch->ops != NULL &&
+           ch->ops->buffer != NULL && ch->ops->buffer(ch, &room) == at->memory;
+}
+
+/* got bytes stand where find_landing() said. */
+static int
+landed(FlChannel *ch, struct landing *at, size_t got)
+{
+    bool own = !at->shared;
+
+    if (own && at->keeper == NULL && tail_len(ch) > 0) {
         ch->tail_end += got;
         return offer_tail(ch);
     }
-    if (!in_shared)
+    if (at->keeper != NULL)
+        own = still_wanted(ch, at);
+    if (own) {
+        Py_CLEAR(at->keeper);
         return ch->ops->filled(ch, got) < 0 ? fl_channel_fail_raised(ch) : 0;
-    if (tail_len(ch) == 0 && !ch->closed && ch->ops != NULL)
-        return deliver(ch, memory, got, false);
-    if (tail_append(ch, memory, got) < 0)
+    }
+    if (PyErr_Occurred()) /* buffer() had no memory to give */
+        return fl_channel_fail_raised(ch);
+    if (at->shared && tail_len(ch) == 0 && !ch->closed && ch->ops != NULL)
+        return deliver(ch, at->memory, got, false);
+    if (tail_append(ch, at->memory, got) < 0)
         return fl_channel_fail_raised(ch);
     return ch->closed ? 0 : offer_tail(ch);
 }
@@ -248,47 +286,54 @@ landed(FlChannel *ch, const char *memory, size_t got, bool in_shared)
 static int
 receive(FlChannel *ch, bool *again, bool *dry)
 {
-    size_t room = 0;
-    char *shared = NULL;
-    char *memory = landing(ch, &room, &shared);
+    struct landing at = {0};
     bool nested = ch->receiving;
     ssize_t got;
     int err = 0;
 
     *again = *dry = false;
-    if (memory == NULL)
+    if (find_landing(ch, &at) < 0)
         return fl_channel_fail_raised(ch);
     ch->unread = ch->io->buffers;
-    got = ch->io->recv(ch, memory, room);
-    ch->brimful = got > 0 && (size_t)got == room;
+    ch->holds = false;
+    got = ch->io->recv(ch, at.memory, at.room);
+    ch->brimful = got > 0 && ((size_t)got == at.room || (size_t)got == ch->io->piece);
     if (got > 0) {
         ch->loop->stats.bytes_read += (uint64_t)got;
-        *again = ch->unread || ch->brimful;
+        ch->unread = ch->holds;
+        *again = ch->holds || ch->brimful;
         ch->receiving = true;
-        err = landed(ch, memory, (size_t)got, shared != NULL);
+        err = landed(ch, &at, (size_t)got);
         ch->receiving = nested;
     }
-    if (shared != NULL)
-        FlLoop_GiveBuffer(ch->loop, shared);
-    if (got > 0)
+    if (at.shared)
+        FlLoop_GiveBuffer(ch->loop, at.memory);
+    if (got > 0) {
+        Py_XDECREF(at.keeper);
         return err;
-    if (ch->closed)
-        return fl_channel_drop_raised();
-    ch->unread = false;
-    if (got == 0)
-        return tell_eof(ch);
-    if (got == FL_IO_RAISED)
-        return fl_channel_fail_raised(ch);
-    *dry = got == -EAGAIN || got == -EWOULDBLOCK;
-    if (!*dry)
-        fl_channel_fail(ch, (int)-got);
-    return 0;
+    }
+    if (ch->closed) {
+        err = fl_channel_drop_raised();
+    } else if (got == 0) {
+        ch->unread = false;
+        err = tell_eof(ch);
+    } else if (got == FL_IO_RAISED) {
+        ch->unread = false;
+        err = fl_channel_fail_raised(ch);
+    } else {
+        ch->unread = false;
+        *dry = got == -EAGAIN || got == -EWOULDBLOCK;
+        if (!*dry)
+            fl_channel_fail(ch, (int)-got);
+    }
+    Py_XDECREF(at.keeper);
+    return err;
 }
 
 int
 fl_channel_read_on(FlChannel *ch, bool *dry)
 {
-    int rounds = ch->io->buffers ? READ_ROUNDS_ABOVE : READ_ROUNDS;
+    int rounds = ch->io->piece > 0 ? READ_ROUNDS_PIECES : READ_ROUNDS;
     bool again = true;
     int err = 0;
 

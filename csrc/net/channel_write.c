@@ -96,14 +96,15 @@ fl_channel_drop_queue(FlChannel *ch)
     }
 }
 
+/* Chunks of copy_most bytes and more stay with their owner, if they have one. */
 static int
-enqueue(FlChannel *ch, PyObject *owner, const char *p, size_t n)
+enqueue(FlChannel *ch, PyObject *owner, const char *p, size_t n, size_t copy_most)
 {
     fl_queued *entry;
 
     if (n == 0)
         return 0;
-    if (owner != NULL && n >= FL_COPY_MOST) {
+    if (owner != NULL && n >= copy_most) {
         entry = fl_channel_push(ch);
         if (entry == NULL)
             return -1;
@@ -306,6 +307,8 @@ FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n)
 {
     PyObject *owner = Py_NewRef(ch->owner);
     bool at_once = may_send_now(ch);
+    /* What is sent from the queue at once is not worth a copy. */
+    size_t copy_most = at_once && ch->io->escapes ? 0 : FL_COPY_MOST;
     size_t skip = 0;
     int err = 0;
 
@@ -348,7 +351,7 @@ FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n)
         size_t k = skip < chunks[i].n ? skip : chunks[i].n;
 
         skip -= k;
-        err = enqueue(ch, chunks[i].owner, chunks[i].p + k, chunks[i].n - k);
+        err = enqueue(ch, chunks[i].owner, chunks[i].p + k, chunks[i].n - k, copy_most);
     }
     if (err < 0) { /* half of it is on its way: nothing may follow that */
         PyObject *exc = PyErr_GetRaisedException();
@@ -378,7 +381,7 @@ FlChannel_Append(FlChannel *ch, PyObject *owner, const char *p, size_t n)
 {
     if (ch->closed || ch->closing)
         return fl_channel_not_open(ch);
-    return enqueue(ch, owner, p, n);
+    return enqueue(ch, owner, p, n, FL_COPY_MOST);
 }
 
 int

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "net/channel_internal.h"
+#include "proto/tls_records.h"
 #include "sys/sockets.h"
 
 static PyObject *
@@ -71,6 +72,7 @@ python_recv(FlChannel *ch, char *buf, size_t n)
     if (got > 0)
         memcpy(buf, PyByteArray_AS_STRING(bytes), (size_t)got);
     Py_DECREF(bytes);
+    ch->holds = got > 0 && ch->io->buffers;
     return got;
 }
 
@@ -153,7 +155,8 @@ const FlChannelIO fl_stream_io_python = {
     .escapes = true,
 };
 
-/* Of a TLS stream: what was decrypted and not read leaves the descriptor quiet. */
+/* Of a TLS stream: what was decrypted and not read leaves the descriptor quiet, so it is
+ * asked until it has no more. */
 const FlChannelIO fl_stream_io_python_tls = {
     .recv = python_recv,
     .send = python_send,
@@ -161,6 +164,7 @@ const FlChannelIO fl_stream_io_python_tls = {
     .error = python_error,
     .close = python_close,
     .buffers = true,
+    .piece = FL_TLS_PLAIN_MOST,
     .escapes = true,
 };
 

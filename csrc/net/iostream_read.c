@@ -5,12 +5,12 @@
  * its channel's consumer, tries again with every delivery.
  *
  * Copies: read_into and read_bytes of FL_DIRECT_FROM bytes and more receive into their final
- * memory, except for what had arrived in front of them; so does read_until_close once it
- * has FL_SINK_LEAST bytes. Everything else is copied once, out of the loop's receive buffer
- * or, where a rest had to be kept there, out of the tail (then twice). A result's memory
- * starts at SINK_ASKED, or FL_SINK_LEAST where no size is known, and doubles: what a peer or
- * caller merely announces is not allocated, and what was allocated and has not arrived
- * costs addresses, not memory.
+ * memory (TLS decrypts into it), except for what had arrived in front of them; so does
+ * read_until_close once it has FL_SINK_LEAST bytes. Everything else is copied once, out of
+ * the loop's receive buffer or, where a rest had to be kept there, out of the tail (then
+ * twice). A result's memory starts at SINK_ASKED, or FL_SINK_LEAST where no size is known,
+ * and doubles: what a peer or caller merely announces is not allocated, and what was
+ * allocated and has not arrived costs addresses, not memory.
  *
  * Layer: net. Threads: the loop's.
  */
@@ -173,6 +173,17 @@ reader_buffer(FlChannel *ch, size_t *n)
     return PyBytes_AS_STRING(s->sink) + s->sink_len;
 }
 
+/* What keeps the memory of reader_buffer() where it is. */
+static PyObject *
+reader_keeper(FlChannel *ch)
+{
+    FlIOStream *s = fl_stream_of(ch);
+
+    if (s->read_kind != FL_READ_INTO)
+        return Py_NewRef(s->sink);
+    return s->into->obj == NULL ? NULL : PyMemoryView_FromObject(s->into->obj);
+}
+
 static int
 reader_filled(FlChannel *ch, size_t n)
 {
@@ -208,6 +219,7 @@ reader_eof(FlChannel *ch)
 const FlChannelOps fl_stream_reader = {
     .data = reader_data,
     .buffer = reader_buffer,
+    .keeper = reader_keeper,
     .filled = reader_filled,
     .eof = reader_eof,
 };

@@ -59,8 +59,16 @@ fl_sink_take(FlIOStream *s)
     s->sink_len = 0;
     if (result == NULL)
         return PyBytes_FromStringAndSize(NULL, 0);
-    if (PyBytes_GET_SIZE(result) != n && _PyBytes_Resize(&result, n) < 0)
-        return NULL;
+    if (PyBytes_GET_SIZE(result) == n)
+        return result;
+    if (Py_REFCNT(result) == 1) {
+        (void)_PyBytes_Resize(&result, n);
+    } else { /* it is being received into, further up the stack */
+        PyObject *whole = result;
+
+        result = PyBytes_FromStringAndSize(PyBytes_AS_STRING(whole), n);
+        Py_DECREF(whole);
+    }
     return result;
 }
 

@@ -7,11 +7,11 @@
  *      connecting --> handshaking --(do_handshake)--> open
  *
  * While the handshake lasts, recv and send of the channel drive it, whichever the kernel
- * allows; reads and writes may be pending already. Bytes may sit inside TLS while the
- * socket is quiet, so the channel reads until TLS itself has no more (io->buffers). OpenSSL
- * takes one record at a time from a socket: a read that leaves room has emptied it, and
- * what comes behind it the kernel tells of. Only a record of full size, which more of the
- * same message follow, is worth another try, for that ends in an exception.
+ * allows; reads and writes may be pending already. Of what it takes from a socket OpenSSL
+ * keeps the rest of the record being read, never a record more; so when a read has filled
+ * its memory, and only then, the SSLSocket is asked whether bytes sit in it while the
+ * socket is quiet. "Nothing yet" is an exception, which costs more than a message of 1 KiB:
+ * after a short record the kernel's word is awaited instead.
  *
  * Small chunks of the queue become one record. The SSLSocket is never entered twice: a
  * callback of the context that comes back to the stream finds it `busy`.
@@ -126,6 +126,25 @@ handshake_step(FlSSLIOStream *tls, bool reading)
     return fl_stream_update_reading(&tls->base) < 0 ? FL_IO_RAISED : 0;
 }
 
+/* Whether more of the record that was read from stands in the SSLSocket. 0 or -1.
+ * escapes */
+static int
+holds_more(FlSSLIOStream *tls, bool *holds)
+{
+    PyObject *sock = tls->base.socket, *value;
+    Py_ssize_t n;
+
+    if (sock == NULL)
+        return 0;
+    Py_INCREF(sock);
+    value = PyObject_CallMethodNoArgs(sock, tls->base.st->str_pending);
+    n = value == NULL ? -1 : PyLong_AsSsize_t(value);
+    Py_XDECREF(value);
+    Py_DECREF(sock);
+    *holds = n > 0;
+    return n == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
 static ssize_t
 tls_recv(FlChannel *ch, char *buf, size_t n)
 {
@@ -159,9 +178,11 @@ tls_recv(FlChannel *ch, char *buf, size_t n)
         return tls_raised(ch, true);
     got = PyLong_AsSsize_t(result);
     Py_DECREF(result);
-    if ((size_t)got < n && got < FL_TLS_PLAIN_MOST)
-        ch->unread = false;
-    return got < 0 || (size_t)got > n ? FL_IO_RAISED : got;
+    if (got < 0 || (size_t)got > n)
+        return FL_IO_RAISED;
+    if ((size_t)got == n && !ch->closed && holds_more(tls, &ch->holds) < 0)
+        return FL_IO_RAISED;
+    return got;
 }
 
 /* One record's worth of small chunks together; gives how many bytes. */
@@ -277,6 +298,7 @@ const FlChannelIO fl_stream_io_tls = {
     .close = tls_close,
     .farewell = tls_farewell,
     .buffers = true,
+    .piece = FL_TLS_PLAIN_MOST,
     .escapes = true,
 };
 

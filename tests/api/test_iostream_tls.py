@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -579,3 +580,120 @@ async def test_many_small_writes_in_one_go_arrive_in_order() -> None:
     done = [a.write(piece) for piece in pieces]
     assert await b.read_bytes(sum(map(len, pieces))) == b"".join(pieces)
     await asyncio.gather(*done)
+
+
+class Visited(ssl.SSLSocket):
+    """Its read() runs what a test has left for it, before and after reading."""
+
+    visits: list[Callable[[], None]]
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:
+        visits = self.__dict__.setdefault("visits", [])
+        if visits:
+            visits.pop(0)()
+        try:
+            return super().read(len, buffer)
+        finally:
+            if visits:
+                visits.pop(0)()
+
+
+async def visited_pair() -> tuple[SSLIOStream, SSLIOStream, list[Callable[[], None]]]:
+    context = server_context()
+    context.sslsocket_class = Visited
+    a, b = await tls_pair(server=context)
+    await a.write(b"hello")
+    assert await b.read_bytes(5) == b"hello"
+    assert isinstance(b.socket, Visited)
+    return a, b, b.socket.visits
+
+
+def nothing() -> None:
+    pass
+
+
+LARGE = os.urandom(300_000)
+
+
+@pytest.mark.parametrize("into", [False, True], ids=["read_bytes", "read_into"])
+@pytest.mark.parametrize("before", [0, 1, 2, 5])
+@on_loop
+async def test_read_cancelled_while_tls_reads_into_its_memory_loses_nothing(
+    into: bool, before: int
+) -> None:
+    a, b, visits = await visited_pair()
+    landing = bytearray(len(LARGE))
+    read: Any = b.read_into(landing) if into else b.read_bytes(len(LARGE))
+    visits += [nothing] * before + [read.cancel]
+    sending = a.write(LARGE)
+    while visits:
+        await asyncio.sleep(0)
+    assert read.cancelled()
+    del landing[:]  # nobody holds it any more
+    assert await b.read_bytes(1000) == LARGE[:1000]
+    assert await b.read_bytes(len(LARGE) - 1000) == LARGE[1000:]
+    await sending
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 5])
+@on_loop
+async def test_read_that_takes_the_place_of_another_while_tls_reads_gets_every_byte(
+    before: int,
+) -> None:
+    a, b, visits = await visited_pair()
+    first = b.read_into(bytearray(len(LARGE)))
+    later: list[Any] = []
+
+    def replace() -> None:
+        first.cancel()
+        later.append(b.read_bytes(len(LARGE)))
+
+    visits += [nothing] * before + [replace]
+    sending = a.write(LARGE)
+    while not later:
+        await asyncio.sleep(0)
+    assert await later[0] == LARGE
+    await sending
+
+
+@pytest.mark.parametrize("kind", ["bytes", "into", "close"])
+@pytest.mark.parametrize("before", [0, 1, 2, 5])
+@on_loop
+async def test_stream_may_be_closed_while_tls_reads_into_memory_of_a_read(
+    kind: str, before: int
+) -> None:
+    a, b, visits = await visited_pair()
+    landing = bytearray(len(LARGE))
+    read: Any
+    if kind == "close":
+        read = b.read_until_close()
+    else:
+        read = b.read_into(landing) if kind == "into" else b.read_bytes(len(LARGE))
+    visits += [nothing] * before + [b.close]
+    sending = a.write(LARGE)
+    if kind == "close":
+        assert LARGE.startswith(await read)
+    else:
+        with pytest.raises(StreamClosedError):
+            await read
+    assert b.closed()
+    del landing[:]
+    a.close()
+    with contextlib.suppress(StreamClosedError):
+        await sending
+
+
+@on_loop
+async def test_records_of_every_length_around_the_largest_arrive_at_once() -> None:
+    """A record that filled its memory or left a rest there is not waited for."""
+    a, b = await tls_pair()
+    for size in (16_383, 16_384, 16_385, 32_767, 32_768, 32_769, 49_152, 65_536):
+        data = os.urandom(size).replace(b"\r", b"r")
+        await a.write(data)
+        assert await b.read_bytes(size) == data
+        await a.write(data)
+        landing = bytearray(size - 1)
+        assert await b.read_into(landing) == size - 1
+        assert landing + await b.read_bytes(1) == data
+        await a.write(data + b"\r\n")
+        assert await b.read_until(b"\r\n") == data + b"\r\n"
