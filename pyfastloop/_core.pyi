@@ -35,6 +35,7 @@ from typing import (
 from typing_extensions import disjoint_base
 
 from pyfastloop import iostream as _streams
+from pyfastloop.httpclient import HTTPRequest, HTTPResponse
 from pyfastloop.httputil import (
     HTTPConnection,
     HTTPFile,
@@ -286,7 +287,11 @@ def start_task(coro: Coroutine[Any, Any, _T], /) -> Task[_T]: ...
 @disjoint_base
 class ClientLink:
     stream: Any
-    def __new__(cls, stream: Any, max_header_size: int = 65536) -> Self: ...
+    def __new__(
+        cls, stream: Any, max_header_size: int = 65536, key: Any = None
+    ) -> Self: ...
+    @property
+    def key(self) -> Any: ...
     @property
     def uses(self) -> int: ...
     @property
@@ -314,6 +319,130 @@ class ClientLink:
     def detach(self) -> Any: ...
     @classmethod
     def request_head(cls, method: str, target: str, headers: Any, /) -> bytes: ...
+
+@final
+class ConnectionPool:
+    max_idle: int
+    def __new__(cls, loop: Any, max_idle: int, idle_timeout: float) -> Self: ...
+    def __len__(self) -> int: ...
+    def idle(self) -> list[ClientLink]: ...
+    def close(self) -> None: ...
+
+@disjoint_base
+class Outgoing:
+    def __new__(
+        cls,
+        url: str,
+        head: bytes,
+        body: bytes | None,
+        key: Any,
+        flags: int,
+        keep: bool,
+        decompress: bool,
+    ) -> Self: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def head(self) -> bytes: ...
+    @property
+    def body(self) -> bytes | None: ...
+    @property
+    def key(self) -> Any: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def keep(self) -> bool: ...
+    @property
+    def decompress(self) -> bool: ...
+
+@disjoint_base
+class Exchange:
+    # None, or what another class has, before and after: Any.
+    client: Any
+    request: Any
+    original_request: Any
+    final_callback: Any
+    release_callback: Any
+    code: int | None
+    reason: str | None
+    headers: HTTPHeaders | None
+    finished: bool
+    start_time: float
+    start_wall_time: float
+    _link: ClientLink | None
+    _out: Any
+    _opened: Any
+    _extras: bool
+    _queued_at: float
+    _head_at: float
+    _redirect_seconds: float
+    @property
+    def _future(self) -> FetchFuture | None: ...
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def begin(self) -> None: ...
+    def _start(self) -> None: ...
+    def _go(self, link: ClientLink, /) -> None: ...
+    def _give_back(self) -> None: ...
+    def _complete(self, body: bytes, /) -> None: ...
+    def _settle(self, response: Any, /) -> None: ...
+    def _forget_caller(self) -> None: ...
+
+@final
+class FetchFuture(Future[HTTPResponse]):
+    underway: Any
+    raise_error: bool
+    def deliver(self, response: HTTPResponse, /) -> None: ...
+    def cancel(self, msg: Any | None = None) -> bool: ...
+
+class HTTPClientMethods:
+    def fetch(
+        self, request: str | HTTPRequest, raise_error: bool = True, **kwargs: Any
+    ) -> Future[HTTPResponse]: ...
+    def _fetch_impl(
+        self, request: HTTPRequest, callback: Callable[[HTTPResponse], None]
+    ) -> None: ...
+
+class HTTPRequestBase:
+    def __init__(
+        self,
+        url: str,
+        method: str = "GET",
+        headers: HTTPHeaders | dict[str, str] | None = None,
+        body: bytes | str | None = None,
+        auth_username: str | None = None,
+        auth_password: str | None = None,
+        auth_mode: str | None = None,
+        connect_timeout: float | None = None,
+        request_timeout: float | None = None,
+        if_modified_since: float | datetime.datetime | None = None,
+        follow_redirects: bool | None = None,
+        max_redirects: int | None = None,
+        user_agent: str | None = None,
+        use_gzip: bool | None = None,
+        network_interface: str | None = None,
+        streaming_callback: Callable[[bytes], Awaitable[None] | None] | None = None,
+        header_callback: Callable[[str], None] | None = None,
+        prepare_curl_callback: Callable[[Any], None] | None = None,
+        proxy_host: str | None = None,
+        proxy_port: int | None = None,
+        proxy_username: str | None = None,
+        proxy_password: str | None = None,
+        proxy_auth_mode: str | None = None,
+        allow_nonstandard_methods: bool | None = None,
+        validate_cert: bool | None = None,
+        ca_certs: str | None = None,
+        allow_ipv6: bool | None = None,
+        client_key: str | None = None,
+        client_cert: str | None = None,
+        body_producer: (
+            Callable[[Callable[[bytes], Future[None]]], Awaitable[None] | None] | None
+        ) = None,
+        expect_100_continue: bool = False,
+        decompress_response: bool | None = None,
+        ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
+        *,
+        inactivity_timeout: float | None = None,
+    ) -> None: ...
 
 @disjoint_base
 class WebSocketLink:

@@ -24,14 +24,13 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any, cast
 
-from pyfastloop import httputil
+from pyfastloop import _core, httputil
 from pyfastloop.escape import native_str, utf8
 from pyfastloop.httpclient import (
     AsyncHTTPClient,
     HTTPClientError,
     HTTPRequest,
     HTTPResponse,
-    _FetchFuture,
 )
 from pyfastloop.ioloop import IOLoop
 from pyfastloop.log import app_log
@@ -84,6 +83,7 @@ class _Transfer:
         self.buffer = BytesIO()
         self.size = 0
         self.error: BaseException | None = None
+        self.abort: Callable[[], None]  # for FetchFuture.cancel
 
 
 class CurlAsyncHTTPClient(AsyncHTTPClient):
@@ -132,9 +132,10 @@ class CurlAsyncHTTPClient(AsyncHTTPClient):
     ) -> None:
         """Start *request*, or queue it while ``max_clients`` are under way."""
         transfer = _Transfer(request, callback, self.io_loop.time())
+        transfer.abort = functools.partial(self._abort, transfer)
         future = getattr(callback, "__self__", None)
-        if isinstance(future, _FetchFuture):
-            future.abort = functools.partial(self._abort, transfer)
+        if isinstance(future, _core.FetchFuture):
+            future.underway = transfer
         self._waiting.append(transfer)
         self._start_waiting()
         self._set_timeout(0)

@@ -34,7 +34,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from io import BytesIO
 from typing import Any, cast
 
-from pyfastloop import httputil
+from pyfastloop import _core, httputil
 from pyfastloop.concurrent import Future
 from pyfastloop.escape import native_str, utf8
 from pyfastloop.ioloop import IOLoop
@@ -83,7 +83,17 @@ class HTTPClientError(Exception):
 HTTPError = HTTPClientError
 
 
-class HTTPRequest:
+def _dated(
+    headers: httputil.HTTPHeaders | dict[str, str] | None,
+    since: float | datetime.datetime,
+) -> httputil.HTTPHeaders:
+    """*headers*, and that the answer is wanted if it is younger than *since*."""
+    dated = httputil.HTTPHeaders(headers or {})
+    dated["If-Modified-Since"] = httputil.format_timestamp(since)
+    return dated
+
+
+class HTTPRequest(_core.HTTPRequestBase):
     """What to ask, and how.
 
     ``url`` and ``method``; ``headers`` (`httputil.HTTPHeaders` or any mapping);
@@ -115,8 +125,10 @@ class HTTPRequest:
     An argument left at None takes the value of the client's ``defaults``.
     """
 
-    # What an object does not set itself: most have a URL and little else, and are made
-    # in a fraction of the time that setting everything takes.
+    url: str
+    start_time: float
+    # What an object does not set itself: see csrc/http/client_request.c.
+    method: str = "GET"
     _headers: httputil.HTTPHeaders | dict[str, str] | None = None
     _body: bytes | None = None
     body_producer: (
@@ -160,116 +172,6 @@ class HTTPRequest:
         "allow_nonstandard_methods": False,
         "validate_cert": True,
     }
-
-    def __init__(
-        self,
-        url: str,
-        method: str = "GET",
-        headers: httputil.HTTPHeaders | dict[str, str] | None = None,
-        body: bytes | str | None = None,
-        auth_username: str | None = None,
-        auth_password: str | None = None,
-        auth_mode: str | None = None,
-        connect_timeout: float | None = None,
-        request_timeout: float | None = None,
-        if_modified_since: float | datetime.datetime | None = None,
-        follow_redirects: bool | None = None,
-        max_redirects: int | None = None,
-        user_agent: str | None = None,
-        use_gzip: bool | None = None,
-        network_interface: str | None = None,
-        streaming_callback: Callable[[bytes], Awaitable[None] | None] | None = None,
-        header_callback: Callable[[str], None] | None = None,
-        prepare_curl_callback: Callable[[Any], None] | None = None,
-        proxy_host: str | None = None,
-        proxy_port: int | None = None,
-        proxy_username: str | None = None,
-        proxy_password: str | None = None,
-        proxy_auth_mode: str | None = None,
-        allow_nonstandard_methods: bool | None = None,
-        validate_cert: bool | None = None,
-        ca_certs: str | None = None,
-        allow_ipv6: bool | None = None,
-        client_key: str | None = None,
-        client_cert: str | None = None,
-        body_producer: (
-            Callable[[Callable[[bytes], Future[None]]], Awaitable[None] | None] | None
-        ) = None,
-        expect_100_continue: bool = False,
-        decompress_response: bool | None = None,
-        ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
-        *,
-        inactivity_timeout: float | None = None,
-    ) -> None:
-        self.url = url
-        self.method = method
-        if if_modified_since:
-            dated = httputil.HTTPHeaders(headers or {})
-            dated["If-Modified-Since"] = httputil.format_timestamp(if_modified_since)
-            headers = dated
-        if headers is not None:
-            self._headers = headers
-        if body is not None:
-            self._body = utf8(body)
-        if body_producer is not None:
-            self.body_producer = body_producer
-        if auth_username is not None:
-            self.auth_username = auth_username
-        if auth_password is not None:
-            self.auth_password = auth_password
-        if auth_mode is not None:
-            self.auth_mode = auth_mode
-        if connect_timeout is not None:
-            self.connect_timeout = connect_timeout
-        if request_timeout is not None:
-            self.request_timeout = request_timeout
-        if inactivity_timeout is not None:
-            self.inactivity_timeout = inactivity_timeout
-        if follow_redirects is not None:
-            self.follow_redirects = follow_redirects
-        if max_redirects is not None:
-            self.max_redirects = max_redirects
-        if user_agent is not None:
-            self.user_agent = user_agent
-        if decompress_response is None:
-            decompress_response = use_gzip
-        if decompress_response is not None:
-            self.decompress_response = decompress_response
-        if network_interface is not None:
-            self.network_interface = network_interface
-        if streaming_callback is not None:
-            self.streaming_callback = streaming_callback
-        if header_callback is not None:
-            self.header_callback = header_callback
-        if prepare_curl_callback is not None:
-            self.prepare_curl_callback = prepare_curl_callback
-        if proxy_host is not None:
-            self.proxy_host = proxy_host
-        if proxy_port is not None:
-            self.proxy_port = proxy_port
-        if proxy_username is not None:
-            self.proxy_username = proxy_username
-        if proxy_password is not None:
-            self.proxy_password = proxy_password
-        if proxy_auth_mode is not None:
-            self.proxy_auth_mode = proxy_auth_mode
-        if allow_nonstandard_methods is not None:
-            self.allow_nonstandard_methods = allow_nonstandard_methods
-        if validate_cert is not None:
-            self.validate_cert = validate_cert
-        if ca_certs is not None:
-            self.ca_certs = ca_certs
-        if allow_ipv6 is not None:
-            self.allow_ipv6 = allow_ipv6
-        if client_key is not None:
-            self.client_key = client_key
-        if client_cert is not None:
-            self.client_cert = client_cert
-        if ssl_options is not None:
-            self.ssl_options = ssl_options
-        if expect_100_continue:
-            self.expect_100_continue = expect_100_continue
-        self.start_time = time.time()
 
     @property
     def headers(self) -> httputil.HTTPHeaders | dict[str, str]:
@@ -471,38 +373,7 @@ class _RequestProxy:
         return value
 
 
-class _FetchFuture(Future[HTTPResponse]):
-    """The future of one fetch; `deliver` is the callback that `fetch_impl` gets.
-
-    An implementation that can end a request early sets ``abort``, a callable without
-    arguments: cancelling the future, or the task that awaits it, then calls it.
-    """
-
-    raise_error = True
-    abort: Callable[[], None] | None = None
-
-    def deliver(self, response: HTTPResponse) -> None:
-        """Settle with *response*, or with its error where that is to be raised."""
-        self.abort = None
-        if self.done():
-            return
-        if self.raise_error or not response._error_is_response_code:
-            error = response.error
-            if error is not None:
-                self.set_exception(error)
-                return
-        self.set_result(response)
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the fetch: its connection is closed and its slot is free again."""
-        cancelled = super().cancel(msg)
-        abort, self.abort = self.abort, None
-        if cancelled and abort is not None:
-            abort()
-        return cancelled
-
-
-class AsyncHTTPClient(Configurable):
+class AsyncHTTPClient(_core.HTTPClientMethods, Configurable):
     """A client that does not block: ``response = await AsyncHTTPClient().fetch(url)``.
 
     The constructor gives the same object for the same loop, unless
@@ -572,47 +443,6 @@ class AsyncHTTPClient(Configurable):
                     "another AsyncHTTPClient stood in the place of this one: clients "
                     "were made or closed from two threads"
                 )
-
-    def fetch(
-        self,
-        request: str | HTTPRequest,
-        raise_error: bool = True,
-        **kwargs: Any,
-    ) -> Future[HTTPResponse]:
-        """Send *request*, a URL or an `HTTPRequest`, and give a future of the answer.
-
-        With a URL, keyword arguments are those of `HTTPRequest`. With
-        ``raise_error=False`` an answer with an unsuccessful status is a result too;
-        a request that got no answer raises in any case.
-
-        ``callback=f``, or a callable in the second place (Tornado 3 and 4): *f* gets
-        an `HTTPResponse` through the loop, whatever happened.
-
-        Raises RuntimeError when the client is closed.
-        """
-        if self._closed:
-            raise RuntimeError(
-                "fetch() on a closed AsyncHTTPClient: close() was called on it"
-            )
-        callback = kwargs.pop("callback", None) if kwargs else None
-        if callable(raise_error):
-            callback, raise_error = raise_error, True
-        if not isinstance(request, HTTPRequest):
-            request = HTTPRequest(request, **kwargs)
-        elif kwargs:
-            raise ValueError(
-                "kwargs can't be used if request is an HTTPRequest object; got "
-                + ", ".join(sorted(kwargs))
-            )
-        future = _FetchFuture()
-        if not raise_error:
-            future.raise_error = False
-        if callback is not None:
-            self._hand_on(request, future, callback)
-        self.fetch_impl(
-            cast(HTTPRequest, _RequestProxy(request, self.defaults)), future.deliver
-        )
-        return future
 
     def _hand_on(
         self,

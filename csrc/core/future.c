@@ -49,6 +49,8 @@ future_list(FlState *st, PyTypeObject *type)
         return &st->free_futures;
     if (type == st->Task_type)
         return &st->free_tasks;
+    if (type == st->FetchFuture_type)
+        return &st->free_fetch_futures;
     return type == st->GenFuture_type ? &st->free_gen_futures : NULL;
 }
 
@@ -93,7 +95,7 @@ FlFuture_CheckExact(FlState *st, PyObject *obj)
     PyTypeObject *type = Py_TYPE(obj);
 
     return type == st->Future_type || type == st->GenFuture_type ||
-           type == st->Task_type;
+           type == st->Task_type || type == st->FetchFuture_type;
 }
 
 bool
@@ -255,7 +257,7 @@ FlFuture_Cancel(PyObject *obj, PyObject *msg)
     if (Py_IS_TYPE(obj, st->Task_type))
         return FlTask_Cancel(obj, msg);
     self->log_traceback = false;
-    if (FlFuture_CheckExact(st, obj))
+    if (FlFuture_CheckExact(st, obj) && !Py_IS_TYPE(obj, st->FetchFuture_type))
         return FlFuture_CancelSelf(self, msg);
     res = PyObject_CallMethodOneArg(obj, st->str_cancel, msg ? msg : Py_None);
     yes = res == NULL ? -1 : PyObject_IsTrue(res);

@@ -53,8 +53,8 @@ PyObject *FlFuture_New(FlState *st, FlLoop *loop);
 /* A future that is done with value. New reference. */
 PyObject *FlFuture_NewDone(FlState *st, PyObject *value);
 
-/* Exactly ours (Future, Task or what gen.coroutine returns), no subclass from Python.
- */
+/* Exactly ours (Future, Task, what gen.coroutine and what a fetch returns), no subclass
+ * from Python. */
 bool FlFuture_CheckExact(FlState *st, PyObject *obj);
 
 /* Ours, or a subclass. */

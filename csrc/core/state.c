@@ -172,6 +172,7 @@ FlState_Clear(FlState *st)
     FlFreelist_Drain(&st->free_futures);
     FlFreelist_Drain(&st->free_tasks);
     FlFreelist_Drain(&st->free_gen_futures);
+    FlFreelist_Drain(&st->free_fetch_futures);
     FlFreelist_Drain(&st->free_future_iters);
     FlFreelist_Drain(&st->free_permit_waits);
     FlFreelist_Drain(&st->free_task_wakes);

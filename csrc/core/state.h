@@ -71,6 +71,12 @@
     X(HTTP1ServerConnection) \
     X(HTTPFunctions)         \
     X(ClientLink)            \
+    X(ConnectionPool)        \
+    X(Outgoing)              \
+    X(Exchange)              \
+    X(FetchFuture)           \
+    X(HTTPClientMethods)     \
+    X(HTTPRequestBase)       \
     X(WebSocketLink)
 
 #define FL_WEB_TYPES(X) \
@@ -157,6 +163,46 @@
     X(protocol)            \
     X(remote_ip)           \
     X(start_request)       \
+    X(_at_work)            \
+    X(_body)               \
+    X(_enqueue)            \
+    X(_end_extras)         \
+    X(_error_is_response_code)\
+    X(_fail)               \
+    X(_hand_on)            \
+    X(_headers)            \
+    X(_inflate)            \
+    X(_marks)              \
+    X(_open)               \
+    X(_process_queue)      \
+    X(_redirected)         \
+    X(_send_rest)          \
+    X(_stop_sending)       \
+    X(_was_closed)         \
+    X(abort)               \
+    X(active)              \
+    X(defaults)            \
+    X(effective_url)       \
+    X(fetch_impl)          \
+    X(headers)             \
+    X(inactivity_timeout)  \
+    X(keep_alive)          \
+    X(max_body_size)       \
+    X(max_clients)         \
+    X(pool)                \
+    X(queue)               \
+    X(reason)              \
+    X(request)             \
+    X(request_time)        \
+    X(request_timeout)     \
+    X(start_time)          \
+    X(url)                 \
+    X(code)                \
+    X(watch_inactivity)    \
+    X(_closed)             \
+    X(method)              \
+    X(_start)              \
+    X(deliver)             \
     X(_on_answer)          \
     X(_on_data)            \
     X(_on_end)             \
@@ -337,6 +383,17 @@
     X(call_when_done)        \
     X(WebSocketClosedError)  \
     X(responses)             \
+    X(HTTPConnection)        \
+    X(HTTPRequest)           \
+    X(HTTPResponse)          \
+    X(RequestProxy)          \
+    X(http_dated)            \
+    X(http_deciding)         \
+    X(http_request_names)    \
+    X(http_utf8)             \
+    X(http_parse_url)        \
+    X(http_plain)            \
+    X(http_plan)             \
     X(json_encode_module)    \
     X(convert_odd_value)     \
     X(sha1)                  \
@@ -405,6 +462,7 @@ typedef struct FlState {
     FlFreelist free_futures;
     FlFreelist free_tasks;
     FlFreelist free_gen_futures;
+    FlFreelist free_fetch_futures;
     FlFreelist free_future_iters;
     FlFreelist free_permit_waits;
     FlFreelist free_task_wakes;

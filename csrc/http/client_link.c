@@ -1,10 +1,9 @@
 /* client_link.c -- a client's connection to a server: one request at a time, kept
  * between them.
  *
- * A link borrows a stream for good, as its channel's consumer, and tells a Python
- * object, the sink of the exchange, what comes. The pool, redirects, credentials,
- * time-outs and errors are Python's (pyfastloop/simple_httpclient); here is what
- * happens for each byte and each answer.
+ * A link borrows a stream for good, as its channel's consumer, and tells a sink, the
+ * exchange whose request it carries, what comes. The whole answer of an FlExchange goes
+ * to it without Python (http/exchange.c); everything else is a method of the sink.
  *
  *               start()
  *      IDLE ─────────────► HEAD ──► LENGTH | CHUNKED | CLOSE ──► (end) ──► IDLE
@@ -30,7 +29,7 @@
  *
  * Layer: http. Threads: the loop's.
  */
-#include "http/client_link.h"
+#include "http/exchange.h"
 
 #include "proto/http1_head.h"
 
@@ -128,6 +127,11 @@ FlClientLink_Finish(FlClientLink *self, size_t rest)
         FlChannel_Close(self->link.channel, NULL);
     if (!self->collect) {
         result = PyObject_CallMethodNoArgs(sink, self->st->str__on_end);
+    } else if (self->exchange) {
+        body = FlLink_TakeBody(&self->link);
+        if (body != NULL &&
+            FlExchange_Answer(sink, self->status, reason, headers, body) == 0)
+            result = Py_NewRef(Py_None);
     } else {
         PyObject *status = PyLong_FromLong(self->status);
         PyObject *minor = PyLong_FromLong(self->minor);

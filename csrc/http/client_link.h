@@ -23,9 +23,14 @@ typedef enum {
     LINK_DEAD,
 } LinkState;
 
-enum { LINK_NO_BODY = 1, LINK_COLLECT = 2, LINK_UNSENT = 4, LINK_CONNECT = 8 };
+enum {
+    LINK_NO_BODY = 1,
+    LINK_COLLECT = 2,
+    LINK_UNSENT = 4,
+    LINK_CONNECT = 8,
+};
 
-typedef struct {
+typedef struct FlClientLink {
     PyObject_HEAD
     FlState *st;         /* borrowed */
     FlLink link;         /* stream and body; closed for good once detached */
@@ -54,10 +59,30 @@ typedef struct {
     bool keep;   /* the head allows another request */
     bool paused;
     bool reusable;
+    bool exchange;              /* the sink is an FlExchange */
+    PyObject *key;              /* owned; what requests must share to share the link */
+    uint64_t idle_since;        /* loop time; of one in a pool */
+    struct FlClientLink *older; /* borrowed, these four: its neighbours in the pool */
+    struct FlClientLink *newer;
+    struct FlClientLink *below; /* of the same key, older */
+    struct FlClientLink *above;
     PyObject *weakrefs;
 } FlClientLink;
 
 extern const FlChannelOps FlClientLink_Ops;
+
+bool FlClientLink_Check(FlState *st, PyObject *obj);
+
+/* Sends head (bytes) and body (bytes or NULL) and tells sink of the answer. 1; 0 when
+ * the connection turned out to be closed: nothing was sent; or -1. escapes */
+int FlClientLink_Start(FlClientLink *self, PyObject *sink, PyObject *head,
+                       PyObject *body, long flags, uint64_t max_body);
+
+/* Closes without telling the sink. escapes */
+void FlClientLink_Close(FlClientLink *self);
+
+/* No request can be sent any more. */
+bool FlClientLink_Closed(const FlClientLink *self);
 
 /* No answer is under way any more. */
 void FlClientLink_ForgetAnswer(FlClientLink *self);

@@ -2,26 +2,27 @@
  *
  * Layer: http. Threads: the loop's.
  */
-#include "http/client_link.h"
+#include "http/exchange.h"
 
 #include "sys/sockets.h"
 
 static PyObject *
 link_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"stream", "max_header_size", NULL};
+    static char *names[] = {"stream", "max_header_size", "key", NULL};
     FlClientLink *self;
-    PyObject *stream;
+    PyObject *stream, *key = Py_None;
     unsigned int max_head = 65536;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|I:ClientLink", names, &stream,
-                                     &max_head))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|IO:ClientLink", names, &stream,
+                                     &max_head, &key))
         return NULL;
     self = (FlClientLink *)type->tp_alloc(type, 0);
     if (self == NULL)
         return NULL;
     self->state = LINK_DEAD;
     self->max_head = max_head;
+    self->key = Py_NewRef(key);
     self->st = FlState_OfType(type);
     if (self->st == NULL)
         goto fail;
@@ -47,6 +48,7 @@ link_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->link.stream);
     Py_VISIT(self->sink);
     Py_VISIT(self->headers);
+    Py_VISIT(self->key);
     return 0;
 }
 
@@ -110,6 +112,79 @@ link_look(FlClientLink *self)
     return 0;
 }
 
+bool
+FlClientLink_Check(FlState *st, PyObject *obj)
+{
+    return PyObject_TypeCheck(obj, st->ClientLink_type);
+}
+
+bool
+FlClientLink_Closed(const FlClientLink *self)
+{
+    return self->state == LINK_DEAD || self->link.channel == NULL ||
+           FlChannel_Closed(self->link.channel);
+}
+
+void
+FlClientLink_Close(FlClientLink *self)
+{
+    Py_INCREF(self);
+    self->state = LINK_DEAD;
+    Py_CLEAR(self->sink);
+    FlClientLink_ForgetAnswer(self);
+    if (self->link.channel != NULL)
+        FlChannel_Close(self->link.channel, NULL);
+    Py_DECREF(self);
+}
+
+int
+FlClientLink_Start(FlClientLink *self, PyObject *sink, PyObject *head, PyObject *body,
+                   long flags, uint64_t max_body)
+{
+    FlChannel *ch = self->link.channel;
+    fl_chunk chunks[2];
+    int count = 1;
+
+    if (self->sink != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the link is busy with another request");
+        return -1;
+    }
+    if (self->uses > 0 && link_look(self) < 0)
+        return -1;
+    if (self->state != LINK_IDLE || self->sink != NULL || FlChannel_Closed(ch) ||
+        FlChannel_Eof(ch)) {
+        self->state = LINK_DEAD;
+        return 0;
+    }
+    self->sink = Py_NewRef(sink);
+    self->exchange = FlExchange_Check(self->st, sink);
+    self->state = LINK_HEAD;
+    self->uses++;
+    self->no_body = (flags & LINK_NO_BODY) != 0;
+    self->collect = (flags & LINK_COLLECT) != 0;
+    self->unsent = (flags & LINK_UNSENT) != 0;
+    self->connect = (flags & LINK_CONNECT) != 0;
+    self->max_body = max_body;
+    self->begun = self->paused = self->reusable = self->keep = false;
+    self->interim = 0;
+    self->scanned = 0;
+    self->sent_before = ch->total_sent;
+    chunks[0] =
+        (fl_chunk){PyBytes_AS_STRING(head), (size_t)PyBytes_GET_SIZE(head), head};
+    if (body != NULL && PyBytes_GET_SIZE(body) > 0) {
+        chunks[1] =
+            (fl_chunk){PyBytes_AS_STRING(body), (size_t)PyBytes_GET_SIZE(body), body};
+        count = 2;
+    }
+    if (FlChannel_Writev(ch, chunks, count) < 0) {
+        Py_CLEAR(self->sink);
+        self->state = LINK_DEAD;
+        FlChannel_Close(ch, NULL);
+        return -1;
+    }
+    return 1;
+}
+
 PyDoc_STRVAR(link_start_doc,
              "start($self, sink, head, body, flags, max_body_size, /)\n--\n\n"
              "Send head (bytes) and body (bytes or None) and tell sink of the answer.\n"
@@ -118,12 +193,9 @@ PyDoc_STRVAR(link_start_doc,
 static PyObject *
 link_start(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
-    FlClientLink *self = (FlClientLink *)op;
-    FlChannel *ch = self->link.channel;
-    fl_chunk chunks[2];
-    int count = 1;
     long flags;
     long long max_body;
+    int started;
 
     if (nargs != 5 || !PyBytes_Check(args[1]) ||
         !(args[2] == Py_None || PyBytes_Check(args[2]))) {
@@ -136,43 +208,10 @@ link_start(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
     max_body = PyLong_AsLongLong(args[4]);
     if (PyErr_Occurred())
         return NULL;
-    if (self->sink != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "the link is busy with another request");
-        return NULL;
-    }
-    if (self->uses > 0 && link_look(self) < 0)
-        return NULL;
-    if (self->state != LINK_IDLE || self->sink != NULL || FlChannel_Closed(ch) ||
-        FlChannel_Eof(ch)) {
-        self->state = LINK_DEAD;
-        Py_RETURN_FALSE;
-    }
-    self->sink = Py_NewRef(args[0]);
-    self->state = LINK_HEAD;
-    self->uses++;
-    self->no_body = (flags & LINK_NO_BODY) != 0;
-    self->collect = (flags & LINK_COLLECT) != 0;
-    self->unsent = (flags & LINK_UNSENT) != 0;
-    self->connect = (flags & LINK_CONNECT) != 0;
-    self->max_body = max_body < 0 ? UINT64_MAX : (uint64_t)max_body;
-    self->begun = self->paused = self->reusable = self->keep = false;
-    self->interim = 0;
-    self->scanned = 0;
-    self->sent_before = ch->total_sent;
-    chunks[0] = (fl_chunk){PyBytes_AS_STRING(args[1]),
-                           (size_t)PyBytes_GET_SIZE(args[1]), args[1]};
-    if (args[2] != Py_None && PyBytes_GET_SIZE(args[2]) > 0) {
-        chunks[1] = (fl_chunk){PyBytes_AS_STRING(args[2]),
-                               (size_t)PyBytes_GET_SIZE(args[2]), args[2]};
-        count = 2;
-    }
-    if (FlChannel_Writev(ch, chunks, count) < 0) {
-        Py_CLEAR(self->sink);
-        self->state = LINK_DEAD;
-        FlChannel_Close(ch, NULL);
-        return NULL;
-    }
-    Py_RETURN_TRUE;
+    started = FlClientLink_Start((FlClientLink *)op, args[0], args[1],
+                                 args[2] == Py_None ? NULL : args[2], flags,
+                                 max_body < 0 ? UINT64_MAX : (uint64_t)max_body);
+    return started < 0 ? NULL : PyBool_FromLong(started);
 }
 
 static PyObject *
@@ -209,15 +248,7 @@ link_resume(PyObject *op, PyObject *Py_UNUSED(ignored))
 static PyObject *
 link_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    FlClientLink *self = (FlClientLink *)op;
-
-    Py_INCREF(self);
-    self->state = LINK_DEAD;
-    Py_CLEAR(self->sink);
-    FlClientLink_ForgetAnswer(self);
-    if (self->link.channel != NULL)
-        FlChannel_Close(self->link.channel, NULL);
-    Py_DECREF(self);
+    FlClientLink_Close((FlClientLink *)op);
     Py_RETURN_NONE;
 }
 
@@ -246,10 +277,7 @@ PyDoc_STRVAR(
 static PyObject *
 link_get_closed(PyObject *op, void *Py_UNUSED(closure))
 {
-    FlClientLink *self = (FlClientLink *)op;
-
-    return PyBool_FromLong(self->state == LINK_DEAD || self->link.channel == NULL ||
-                           FlChannel_Closed(self->link.channel));
+    return PyBool_FromLong(FlClientLink_Closed((FlClientLink *)op));
 }
 
 static PyObject *
@@ -291,6 +319,8 @@ static PyMethodDef link_methods[] = {
 static PyMemberDef link_members[] = {
     {"stream", T_OBJECT, offsetof(FlClientLink, link.stream), READONLY,
      "The stream; None once it was given away."},
+    {"key", T_OBJECT, offsetof(FlClientLink, key), READONLY,
+     "What requests must have in common to share the link."},
     {"uses", T_UINT, offsetof(FlClientLink, uses), READONLY, "Requests begun."},
     {"reusable", T_BOOL, offsetof(FlClientLink, reusable), READONLY,
      "Another request may follow the answer that ended."},
@@ -310,7 +340,7 @@ static PyGetSetDef link_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyDoc_STRVAR(link_doc, "ClientLink(stream, max_header_size=65536)\n--\n\n"
+PyDoc_STRVAR(link_doc, "ClientLink(stream, max_header_size=65536, key=None)\n--\n\n"
                        "A client's connection: one request at a time over one stream.");
 
 static PyType_Slot link_slots[] = {

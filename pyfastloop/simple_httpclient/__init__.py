@@ -1,13 +1,15 @@
 """The client that speaks HTTP/1.1 over `pyfastloop.iostream`: the default one.
 
-`SimpleAsyncHTTPClient` queues and counts, `_HTTPConnection` is one request with its
-redirects, `pool` keeps connections, `target` knows URLs and TLS settings, `inflate`
-undoes content codings. Connections and the parser of answers are C
-(``csrc/http/client_link.c``).
+A fetch of a URL that was fetched before runs in C from `fetch` to the response: the
+plan of what goes out, the pool, the parser of answers (``csrc/http/fetch.c`` to
+``client_link.c``). Here are `SimpleAsyncHTTPClient` with its queue, and what only some
+fetches need: `exchange` opens connections, sends bodies piece by piece, redirects and
+fails; `reading` has answers that are seen as they come; `outgoing` plans; `target`
+knows URLs and TLS settings; `inflate` undoes content codings.
 
 What differs from Tornado, and why:
 
-- Connections are kept alive and used again (see `pool` for the design);
+- Connections are kept alive and used again (``csrc/http/pool.c`` has the design);
   ``keep_alive=False`` switches it off, ``max_idle_connections`` and
   ``idle_connection_timeout`` bound it.
 - HTTP proxies work, with CONNECT for https.

@@ -1,17 +1,13 @@
 """One request and its answer, redirects included: `_HTTPConnection`.
 
-An exchange takes a link from the pool or opens a new one, sends, and is then told by
-the link's C code what comes: the whole answer at once (`_on_answer`), or, when the
-program wants to see it come, head, pieces and end. It ends in exactly one call of
-``final_callback``, after which nothing of it is left on loop, pool or client.
+What every fetch goes through is C (``csrc/http/exchange.c``, which draws it): planning,
+taking an idle link, sending, and from the whole answer to the response. Here is the
+rest: opening a connection, bodies that are sent piece by piece, redirects, lost
+connections, time-outs. `reading` has the answers that are seen as they come.
 
-    begin ─► plan ─┬─ idle link ─────────────────► go ─► answer ─┬─► complete
-                   └─ open: resolve, connect, proxy, TLS ─┘      ├─► redirect ─► begin
-                                                                 └─► inflate ─► complete
-    anything else, at any time ─► fail
-
-Invariant: while an exchange is unfinished its deadline stands in the client, and either
-`_link` is busy with it, or `_opening` runs, or it inflates between two ticks.
+An exchange ends in exactly one ``_settle``, after which nothing of it is left on loop,
+pool or client. Timers and tasks that are Python's are told to C by ``_extras``: then
+``_end_extras`` is called at the end.
 """
 
 from __future__ import annotations
@@ -19,22 +15,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from pyfastloop import gen, httputil
-from pyfastloop.concurrent import Future, is_future
-from pyfastloop.httpclient import (
-    HTTPRequest,
-    HTTPResponse,
-    _RequestProxy,
-)
+from pyfastloop import _core, gen, httputil
+from pyfastloop.concurrent import Future
+from pyfastloop.httpclient import HTTPRequest, HTTPResponse, _RequestProxy
 from pyfastloop.ioloop import IOLoop
 from pyfastloop.iostream import StreamClosedError
 from pyfastloop.log import gen_log
-from pyfastloop.simple_httpclient import inflate, opening, outgoing, target
+from pyfastloop.simple_httpclient import opening, outgoing, target
 from pyfastloop.simple_httpclient.errors import HTTPStreamClosedError, HTTPTimeoutError
-from pyfastloop.simple_httpclient.pool import Link
+from pyfastloop.simple_httpclient.reading import WAITING, Reading
 
 if TYPE_CHECKING:
     from pyfastloop.simple_httpclient.client import SimpleAsyncHTTPClient
@@ -45,48 +37,23 @@ __all__ = ["_HTTPConnection"]
 # Of exchanges without a client: WebSockets.
 _no_client_contexts = target.TLSContexts()
 
-# RFC 9110 section 9.2.2: what may be sent again when a connection was lost.
-_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))
-
 # RFC 9110 section 10.1.1: a server may ignore "Expect: 100-continue", so the client
 # does not wait for ever. As long as curl waits.
 _CONTINUE_WAIT = 1.0
 
-# A redirect's body is read to keep the connection, up to here when it is streamed.
-_DISCARD_MOST = 64 * 1024
 
-
-class _HTTPConnection(httputil.HTTPMessageDelegate):
+class _HTTPConnection(Reading):
     """One fetch of `SimpleAsyncHTTPClient`; see the module."""
 
-    code: int | None = None
-    reason: str | None = None
-    headers: httputil.HTTPHeaders | None = None
-    stream: Any = None
     connection: Any = None
-    finished = False
 
-    _link: Link | None = None
-    _out: outgoing.Outgoing
     _left: int | None = None  # bytes body_producer still has to write
     _opening: asyncio.Task[None] | None = None
     _producing: asyncio.Task[None] | None = None
     _awaiting_continue: Any = None  # the timer, or None
     _redirects = 0
-    _redirect_seconds = 0.0
-    _discarding = False
-    _discarded = 0
-    _inflater: inflate.Inflater | None = None
-    _pieces: Iterator[bytes] | None = None
-    _ended = False  # the link has said all; only inflating remains
-    _phase = "during request: waiting for the answer"
-    deadlines: Any = None  # where our request_timeout stands
     _phase_timer: Any = None
     _inactive_timer: Any = None
-    _last_activity = 0.0
-    _opened: opening.Marks | None = None
-    _sent_at = 0.0
-    _head_at = 0.0
 
     def __init__(
         self,
@@ -99,54 +66,25 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
         max_header_size: int,
         max_body_size: int,
     ) -> None:
+        """An exchange outside of a client's slots; a client's own are made by C."""
         self.client = client
         self.io_loop = IOLoop.current() if client is None else client.io_loop
+        if not isinstance(request, _RequestProxy):
+            request = cast(HTTPRequest, _RequestProxy(request, HTTPRequest._DEFAULTS))
         self.request = request
-        self.original_request: HTTPRequest = (
-            request.request if isinstance(request, _RequestProxy) else request
-        )
         self.release_callback = release_callback
-        self.final_callback: Callable[[HTTPResponse], None] | None = final_callback
+        self.final_callback = final_callback
         self.max_buffer_size = max_buffer_size
         self.tcp_client = tcp_client
         self.max_header_size = max_header_size
         self.max_body_size = max_body_size
-        self.chunks: list[bytes] = []
         self.start_time = time.monotonic()
         self.start_wall_time = time.time()
-
-    # ---- beginning ----
-
-    def _value(self, name: str) -> Any:
-        """The request's value, or the client's default."""
-        return getattr(self.request, name)
-
-    def _request_proxy(self) -> _RequestProxy:
-        request = self.request
-        if isinstance(request, _RequestProxy):
-            return request
-        return _RequestProxy(request, HTTPRequest._DEFAULTS)
-
-    def begin(self) -> None:
-        """Send the request, on an idle link if there is one. Raises nothing."""
-        try:
-            client = self.client
-            self._out = out = outgoing.plan(
-                self._request_proxy(), client is not None and client.keep_alive
-            )
-            if out.keep and client is not None:
-                link = client.pool.take(out.key)
-                if link is not None:
-                    self._go(link)
-                    return
-            self._open()
-        except Exception as error:
-            self._fail(error)
 
     @property
     def _where(self) -> str:
         """The server, for messages."""
-        out = getattr(self, "_out", None)
+        out = self._out
         if out is None:
             return str(self.request.url)
         text = f"{out.target.scheme}://{out.target.authority}"
@@ -158,7 +96,8 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
 
     def _open(self) -> None:
         """Start to open a new link."""
-        connect_timeout = self._value("connect_timeout")
+        self._extras = True
+        connect_timeout = self.request.connect_timeout
         self._phase = "while connecting"
         if connect_timeout:
             self._phase_timer = self.io_loop.call_later(
@@ -168,7 +107,9 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
 
     async def run(self) -> None:
         """Open a connection and send the request, without the pool."""
-        self._out = outgoing.plan(self._request_proxy(), False)
+        here = target.parse_url(self.request.url)
+        self._extras = True
+        self._out = outgoing.plan(self.request, here, False)
         await self._open_and_go()
 
     async def _open_and_go(self) -> None:
@@ -197,41 +138,34 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
         self._remove_phase_timer()
         try:
             stream.set_nodelay(True)
-            self._go(Link(stream, self.max_header_size, self._out.key))
+            self._phase = WAITING
+            self._go(_core.ClientLink(stream, self.max_header_size, self._out.key))
         except Exception as error:
             stream.close()
             self._fail(error)
 
+    def _was_closed(self, link: _core.ClientLink) -> None:
+        """*link* was closed before a byte was sent: any request may use another."""
+        if link.uses == 0:
+            raise HTTPStreamClosedError(
+                f"{self._where} closed the connection before the request was sent"
+            )
+        self._open()
+
     def _set_phase(self, phase: str) -> None:
         self._phase = phase
 
-    # ---- sending ----
+    # ---- sending what did not go out with the head ----
 
-    def _go(self, link: Link) -> None:
-        """Send over *link*, which is ours from here on."""
-        out = self._out
-        self._link = link
-        self.stream = link.stream
-        self._phase = "during request: waiting for the answer"
-        self._sent_at = time.monotonic()
-        body = None if out.expect else out.body
-        if not link.start(self, out.head, body, out.flags, self.max_body_size):
-            # It was closed before a byte was sent: any request may use another one.
-            self._link = None
-            if link.uses == 0:
-                raise HTTPStreamClosedError(
-                    f"{self._where} closed the connection before the request was sent"
-                )
-            self._open()
-            return
-        if out.flags & outgoing.UNSENT:
-            self._left = out.length
-            if out.expect:
-                self._awaiting_continue = self.io_loop.call_later(
-                    _CONTINUE_WAIT, self._send_body
-                )
-            else:
-                self._start_producing()
+    def _send_rest(self) -> None:
+        self._extras = True
+        self._left = self._out.length
+        if self._out.expect:
+            self._awaiting_continue = self.io_loop.call_later(
+                _CONTINUE_WAIT, self._send_body
+            )
+        else:
+            self._start_producing()
 
     def _send_body(self) -> None:
         """The server wants the body, or has not said so in time."""
@@ -256,7 +190,7 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
             self._produce(self._link)
         )
 
-    async def _produce(self, link: Link) -> None:
+    async def _produce(self, link: _core.ClientLink) -> None:
         """Run body_producer, which writes through `write`, to its end."""
         assert self._out.producer is not None
 
@@ -288,7 +222,7 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
             if self._producing is asyncio.current_task():
                 self._producing = None
 
-    def _write_chunk(self, link: Link, chunk: bytes) -> Future[None]:
+    def _write_chunk(self, link: _core.ClientLink, chunk: bytes) -> Future[None]:
         if self._link is not link or link.closed:
             raise StreamClosedError()
         if self._last_activity:
@@ -307,46 +241,7 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
                 )
         return cast("Future[None]", link.stream.write(chunk))
 
-    # ---- the answer, as the link tells it ----
-
-    def _on_answer(
-        self,
-        status: int,
-        reason: str,
-        headers: httputil.HTTPHeaders,
-        body: bytes,
-        minor: int,
-    ) -> None:
-        """The whole answer."""
-        link = self._link
-        assert link is not None
-        self._head_at = link.head_at
-        self.code, self.reason, self.headers = status, reason, headers
-        self._give_back(link)
-        if status in target.REDIRECT_CODES and self._redirects_to(headers):
-            self._redirect()
-            return
-        if body and self._out.decompress and "Content-Encoding" in headers:
-            self._consume_coding(headers)
-            if self._inflater is not None:
-                self._ended = True
-                self._pieces = self._inflater.feed(body)
-                self._pump()
-                return
-        self._complete(body)
-
-    def _on_head(
-        self, status: int, reason: str, headers: httputil.HTTPHeaders, minor: int
-    ) -> Any:
-        """An interim answer, or the head of one that is watched."""
-        line = httputil.ResponseStartLine(f"HTTP/1.{minor}", status, reason)
-        return self.headers_received(line, headers)
-
-    def _on_data(self, chunk: bytes) -> Any:
-        return self.data_received(chunk)
-
-    def _on_end(self) -> None:
-        self.finish()
+    # ---- a lost connection ----
 
     def _on_lost(self, why: BaseException | str | None, begun: bool) -> None:
         """The connection ended, or what came over it was no HTTP."""
@@ -358,7 +253,7 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
             not begun
             and link.uses > 1
             and not isinstance(why, str)
-            and (self.request.method in _IDEMPOTENT or link.untouched)
+            and (self._out.flags & outgoing.REPEATABLE or link.untouched)
             and self._out.producer is None
         ):
             # A pooled connection that the server had closed already.
@@ -387,166 +282,23 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
             error = why
         self._fail(error)
 
-    def headers_received(
-        self,
-        first_line: httputil.ResponseStartLine | httputil.RequestStartLine,
-        headers: httputil.HTTPHeaders,
-    ) -> Awaitable[None] | None:
-        """A head came: an interim one, or that of the answer."""
-        assert isinstance(first_line, httputil.ResponseStartLine)
-        self._touch()
-        status = first_line.code
-        if status == 100:
-            self._send_body()
-            return None
-        if status == 101:
-            raise HTTPStreamClosedError(
-                f"{self._where} switched protocols although it was not asked to"
-            )
-        if status < 200:
-            return None
-        assert self._link is not None
-        self._head_at = self._link.head_at
-        self.code, self.reason, self.headers = status, first_line.reason, headers
-        self._phase = "during request: reading the body"
-        if status in target.REDIRECT_CODES and self._redirects_to(headers):
-            self._discarding = True
-            return None
-        if self._out.decompress and "Content-Encoding" in headers:
-            self._consume_coding(headers)
-        callback = self._out.header_callback
-        if callback is not None:
-            callback(f"{first_line.version} {status} {first_line.reason}\r\n")
-            for name, value in headers.get_all():
-                callback(f"{name}: {value}\r\n")
-            callback("\r\n")
-        return None
-
-    def data_received(self, chunk: bytes) -> Any:
-        """A piece of the body. True: the link waits for `ClientLink.resume`."""
-        self._touch()
-        if self._discarding:
-            self._discarded += len(chunk)
-            if self._discarded > _DISCARD_MOST:
-                link, self._link = self._link, None
-                assert link is not None
-                link.close()
-                self._redirect()
-            return None
-        if self._inflater is not None:
-            self._pieces = self._inflater.feed(chunk)
-            return self._pump()
-        return self._hand_on(chunk)
-
-    def finish(self) -> None:
-        """The watched answer is over."""
-        link = self._link
-        assert link is not None
-        self._give_back(link)
-        if self._discarding:
-            self._discarding = False
-            self._redirect()
-            return
-        self._ended = True
-        self._conclude()
-
-    def on_connection_close(self) -> None:
-        """The connection was closed; nothing more will come."""
-        self._on_lost(None, self.code is not None)
-
-    # ---- bodies ----
-
-    def _consume_coding(self, headers: httputil.HTTPHeaders) -> None:
-        coding = headers["Content-Encoding"]
-        self._inflater = inflate.make_inflater(coding, self.max_body_size)
-        if self._inflater is not None:
-            headers.add("X-Consumed-Content-Encoding", coding)
-            del headers["Content-Encoding"]
-
-    def _hand_on(self, piece: bytes) -> bool | None:
-        """Give *piece* to the program; True when it must be waited for."""
-        if self._out.streaming_callback is None:
-            self.chunks.append(piece)
-            return None
-        result = self._out.streaming_callback(piece)
-        if result is None or not (hasattr(result, "__await__") or is_future(result)):
-            return None
-        future = gen.convert_yielded(result)
-        if future.done():
-            future.result()
-            return None
-        self._phase = "during request: waiting for streaming_callback"
-        future.add_done_callback(self._on_handed)
-        return True
-
-    def _on_handed(self, future: Future[None]) -> None:
-        if self.finished:
-            if not future.cancelled():
-                future.exception()
-            return
-        self._phase = "during request: reading the body"
-        try:
-            future.result()
-            waits = self._pump() if self._pieces is not None else None
-        except (Exception, asyncio.CancelledError) as error:
-            self._fail(error)
-            return
-        if not waits and self._link is not None:
-            self._link.resume()
-
-    def _pump(self) -> bool | None:
-        """Inflate on: True when it goes on later (then it resumes the link)."""
-        assert self._pieces is not None
-        try:
-            for piece in self._pieces:
-                if self._hand_on(piece):
-                    return True
-                if len(piece) >= inflate.STEP:
-                    self.io_loop.add_callback(self._pump_on)
-                    return True
-        except inflate.CodingError as error:
-            self._fail_coding(error)
-            return None
-        self._pieces = None
-        if self._ended:
-            self._conclude()
-        return None
-
-    def _pump_on(self) -> None:
-        if self.finished:
-            return
-        try:
-            waits = self._pump()
-        except Exception as error:
-            self._fail(error)
-            return
-        if not waits and self._link is not None:
-            self._link.resume()
-
-    def _conclude(self) -> None:
-        """Every byte was handed on."""
-        if self._inflater is not None:
-            try:
-                self._inflater.finish()
-            except inflate.CodingError as error:
-                self._fail_coding(error)
-                return
-        self._complete(b"".join(self.chunks))
-
-    def _fail_coding(self, error: inflate.CodingError) -> None:
-        gen_log.info("Malformed HTTP message from %s: %s", self._where, error)
-        self._fail(
-            HTTPStreamClosedError(f"Malformed answer from {self._where}: {error}")
-        )
-
     # ---- redirects ----
 
     def _redirects_to(self, headers: httputil.HTTPHeaders) -> bool:
+        request = self.request
         return (
-            bool(self._value("follow_redirects"))
-            and self._redirects < (self._value("max_redirects") or 0)
+            bool(request.follow_redirects)
+            and self._redirects < (request.max_redirects or 0)
             and "Location" in headers
         )
+
+    def _redirected(self) -> bool:
+        """The whole answer is one that redirects: whether that is followed."""
+        assert self.headers is not None
+        if not self._redirects_to(self.headers):
+            return False
+        self._redirect()
+        return True
 
     def _redirect(self) -> None:
         """Begin again where the answer points to."""
@@ -566,6 +318,7 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
         self._opened = None
         self._discarded = 0
         self._discarding = False
+        self._phase = WAITING
         self.begin()
 
     # ---- time ----
@@ -577,20 +330,17 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
         )
         return contexts.context(self.request)
 
-    def _touch(self) -> None:
-        if self._last_activity:
-            self._last_activity = time.monotonic()
-
     def watch_inactivity(self, limit: float) -> None:
         """Fail once *limit* seconds go by without a byte."""
+        self._extras = True
         self._last_activity = time.monotonic()
         self._inactive_timer = self.io_loop.call_later(
             limit, self._on_inactive, limit, self._moved()
         )
 
     def _moved(self) -> int:
-        stream = None if self._link is None else self._link.stream
-        return 0 if stream is None else self._link.bytes_moved  # type: ignore[union-attr]
+        link = self._link
+        return 0 if link is None or link.stream is None else link.bytes_moved
 
     def _on_inactive(self, limit: float, before: int) -> None:
         moved = self._moved()
@@ -612,7 +362,7 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
 
     def _on_connect_timeout(self) -> None:
         self._phase_timer = None
-        self.on_timeout("connect_timeout", self._value("connect_timeout"))
+        self.on_timeout("connect_timeout", self.request.connect_timeout)
 
     def on_timeout(self, setting: str, seconds: float) -> None:
         """A limit was passed; ends the exchange and says in which phase it was."""
@@ -623,16 +373,6 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
         )
 
     # ---- the end ----
-
-    def _give_back(self, link: Link) -> None:
-        """The link has said all: to the pool, or closed."""
-        self._link = None
-        if self._producing is not None or self._awaiting_continue is not None:
-            self._stop_sending()
-        if link.reusable and self._out.keep and self.client is not None:
-            self.client.pool.put(link)
-        else:
-            link.close()
 
     def _stop_sending(self) -> None:
         producing, self._producing = self._producing, None
@@ -647,9 +387,21 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
         if timer is not None:
             self.io_loop.remove_timeout(timer)
 
+    def _end_extras(self) -> None:
+        self._remove_phase_timer()
+        self._stop_sending()
+        timer, self._inactive_timer = self._inactive_timer, None
+        if timer is not None:
+            self.io_loop.remove_timeout(timer)
+        self._pieces = None
+
     def abort(self) -> None:
         """The fetch was cancelled: end it without an answer."""
-        self.final_callback = None
+        self._forget_caller()
+        if self.client is not None and self in self.client.waiting:
+            self.client._leave_queue(self)
+            self.finished = True
+            return
         self._fail(HTTPStreamClosedError("cancelled"))
 
     def _fail(self, error: BaseException) -> None:
@@ -678,49 +430,7 @@ class _HTTPConnection(httputil.HTTPMessageDelegate):
         if opening_task is not None:
             opening_task.cancel()
 
-    def _complete(self, body: bytes) -> None:
-        """End with the answer."""
-        assert self.code is not None
-        now = time.monotonic()
-        response = HTTPResponse(
-            self.original_request,
-            self.code,
-            self.headers,
-            None,
-            self._out.target.url,
-            reason=self.reason,
-            request_time=now - self.start_time,
-            start_time=self.start_wall_time,
-        )
-        response._body = body
-        response._marks = (
-            self.start_wall_time - self.original_request.start_time,
-            self.start_time,
-            self._redirect_seconds,
-            self._opened,
-            self._sent_at,
-            self._head_at,
-            now,
-        )
-        self._settle(response)
-
     def _finished_handshake(self) -> None:
         """What follows is no HTTP; somebody else has the stream now."""
         self.finished = True
         self._remove_phase_timer()
-
-    def _settle(self, response: HTTPResponse) -> None:
-        self.finished = True
-        self._remove_phase_timer()
-        if self._producing is not None or self._awaiting_continue is not None:
-            self._stop_sending()
-        timer, self._inactive_timer = self._inactive_timer, None
-        if timer is not None:
-            self.io_loop.remove_timeout(timer)
-        self._pieces = None
-        if self.deadlines is not None:
-            self.deadlines.discard(self)
-        callback, self.final_callback = self.final_callback, None
-        self.release_callback()
-        if callback is not None:
-            callback(response)

@@ -20,7 +20,6 @@ from pyfastloop.httpclient import HTTPClientError
 from pyfastloop.iostream import StreamClosedError
 from pyfastloop.netutil import Resolver, is_valid_ip
 from pyfastloop.simple_httpclient.errors import HTTPStreamClosedError
-from pyfastloop.simple_httpclient.pool import Link
 
 if TYPE_CHECKING:
     from pyfastloop.httpclient import HTTPRequest
@@ -209,7 +208,7 @@ class _TunnelSink:
     def __init__(self, where: str) -> None:
         self.where = where
         self.future: Future[IOStream] = Future()
-        self.link: Link | None = None
+        self.link: _core.ClientLink | None = None
 
     def _on_head(self, status: int, reason: str, headers: Any, minor: int) -> None:
         if status < 200:
@@ -252,7 +251,7 @@ async def _tunnel(
         headers["Proxy-Authorization"] = proxy.authorization
     head = _core.ClientLink.request_head("CONNECT", authority, headers)
     sink = _TunnelSink(exchange._where)
-    sink.link = Link(stream, exchange.max_header_size, None)
+    sink.link = _core.ClientLink(stream, exchange.max_header_size)
     sink.link.start(sink, head, None, _COLLECT_CONNECT, _REFUSAL_MOST)
     # Sink and link hold each other; this frame is what holds both.
     return await sink.future

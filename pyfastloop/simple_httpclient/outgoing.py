@@ -1,7 +1,8 @@
 """What goes out for one request: its head as bytes, its framing, its pool key.
 
 An `Outgoing` is made by `plan` and never changes, so that the one of a GET without
-headers or credentials of its own is made once for a URL and used by further fetches.
+headers or credentials of its own is made once for a URL and used by further fetches;
+C finds it again (``csrc/http/outgoing.c``).
 
 The head and the body must agree, or the next request on the connection would be read as
 part of this one: whatever a program puts into Content-Length and Transfer-Encoding is
@@ -10,69 +11,98 @@ checked here, and what contradicts the body is a ValueError.
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from pyfastloop import _core, httputil
-from pyfastloop.httpclient import HTTPRequest
 from pyfastloop.simple_httpclient import inflate, opening, target
 
 if TYPE_CHECKING:
     from pyfastloop.httpclient import _RequestProxy
 
-__all__ = ["COLLECT", "CONNECT", "NO_BODY", "UNSENT", "Outgoing", "plan"]
+__all__ = [
+    "COLLECT",
+    "CONNECT",
+    "DECIDING",
+    "NO_BODY",
+    "PLAIN",
+    "REPEATABLE",
+    "UNSENT",
+    "Key",
+    "Outgoing",
+    "plan",
+]
 
-# Flags of ClientLink.start (csrc/http/client_link.c).
-NO_BODY, COLLECT, UNSENT, CONNECT = 1, 2, 4, 8
+# Flags of ClientLink.start (csrc/http/client_link.h), and one that is Python's: the
+# request may be sent again when the connection was lost.
+NO_BODY, COLLECT, UNSENT, CONNECT, REPEATABLE = 1, 2, 4, 8, 16
 
 SUPPORTED_METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 )
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
-# What a request may set itself and still be planned by the values in _deciding: these,
-# and what has no say in the bytes of a GET without a body or in its connection.
-_PLAIN = frozenset(
+# RFC 9110 section 9.2.2: what may be sent again when a connection was lost.
+_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))
+
+# What decides, with the URL, the bytes of a plain GET and its connection.
+DECIDING = frozenset(
     (
-        "_headers",  # when there is none in it
         "allow_ipv6",
-        "allow_nonstandard_methods",
         "ca_certs",
         "client_cert",
         "client_key",
-        "connect_timeout",
         "decompress_response",
+        "network_interface",
+        "user_agent",
+        "validate_cert",
+    )
+)
+
+# What a plain GET, or its client's defaults, may set: these, and what has no say in it
+# (a password alone says nothing).
+PLAIN = frozenset(
+    (
+        *DECIDING,
+        "_headers",  # when there is none in it
+        "allow_nonstandard_methods",
+        "connect_timeout",
         "expect_100_continue",
         "follow_redirects",
         "inactivity_timeout",
         "max_redirects",
         "method",
-        "network_interface",
+        "proxy_password",
         "request_timeout",
         "start_time",
         "url",
-        "user_agent",
-        "validate_cert",
     )
 )
-# The same of a client's defaults; a password alone says nothing.
-_PLAIN_DEFAULTS = _PLAIN.union(("proxy_password",)) - {"_headers"}
-# url, method and start_time: every request has these.
-_LEAST = 3
 
 
-class Outgoing:
+class Key:
+    """What requests must have in common to share a connection: all of *settings*.
+
+    There is one Key for equal settings, so that the pool compares no more than the
+    object. Credentials of requests are headers and never part of a link's state.
+    """
+
+    __slots__ = ("__weakref__", "settings")
+
+    def __init__(self, settings: tuple[Any, ...]) -> None:
+        self.settings = settings
+
+
+_keys: weakref.WeakValueDictionary[tuple[Any, ...], Key] = weakref.WeakValueDictionary()
+
+
+class Outgoing(_core.Outgoing):
     """A request, ready to be sent."""
 
     __slots__ = (
-        "body",
         "chunked",
-        "decompress",
         "expect",
-        "flags",
-        "head",
         "header_callback",
-        "keep",
-        "key",
         "length",
         "producer",
         "proxy",
@@ -81,14 +111,8 @@ class Outgoing:
     )
 
     target: target.Target
-    head: bytes
-    body: bytes | None
     producer: Any
-    key: tuple[Any, ...]
-    flags: int
-    keep: bool  # the connection may be used again
     expect: bool  # wait for 100 before the body
-    decompress: bool
     proxy: opening.Proxy | None
     chunked: bool  # of producer's body
     length: int | None  # of producer's body, when it is known
@@ -96,92 +120,74 @@ class Outgoing:
     header_callback: Any
 
 
-def _deciding(
-    request: HTTPRequest, defaults: dict[str, Any], keep_alive: bool
-) -> tuple[object, ...] | None:
-    """What decides, with the URL, what is sent; None where there is more to it."""
-    given = vars(request)
-    if (
-        type(request) is not HTTPRequest
-        or request.method != "GET"
-        or not _PLAIN.issuperset(given)
-        or not _PLAIN_DEFAULTS.issuperset(defaults)
-    ):
-        return None
-    if len(given) > _LEAST:
-        if given.get("_headers"):
-            return None
-        defaults = defaults | {n: v for n, v in given.items() if v is not None}
-    get = defaults.get
-    return (
-        keep_alive,
-        get("decompress_response"),
-        get("user_agent"),
-        get("validate_cert"),
-        get("ca_certs"),
-        get("client_cert"),
-        get("client_key"),
-        get("network_interface"),
-        get("allow_ipv6"),
-    )
+class _Draft:
+    """What is known of a request while it is planned."""
+
+    def __init__(self, proxy: _RequestProxy, keep_alive: bool) -> None:
+        self.body: bytes | None = proxy.body
+        self.producer = proxy.body_producer
+        self.decompress = bool(proxy.decompress_response)
+        self.keep = keep_alive
+        self.expect = bool(proxy.expect_100_continue) and (
+            self.body is not None or self.producer is not None
+        )
+        self.length: int | None = None
+        self.chunked = False
 
 
-def plan(proxy: _RequestProxy, keep_alive: bool) -> Outgoing:
-    """What to send for *proxy*, a request with its client's defaults.
+def plan(proxy: _RequestProxy, here: target.Target, keep_alive: bool) -> Outgoing:
+    """What to send for *proxy*, a request with its client's defaults, to *here*.
 
     Raises ValueError, KeyError (an unknown method) or NotImplementedError.
     """
-    request = proxy.request
-    here = target.parse_url(request.url)
-    known = _deciding(request, proxy.defaults or {}, keep_alive)
-    if known is None:
-        return _plan(proxy, here, keep_alive)
-    made: Outgoing | None = here.plain.get(known)
-    if made is None:
-        made = _plan(proxy, here, keep_alive)
-        if len(here.plain) < 8:
-            here.plain[known] = made
-    return made
-
-
-def _plan(proxy: _RequestProxy, here: target.Target, keep_alive: bool) -> Outgoing:
-    out = Outgoing()
-    out.target = here
-    out.body = proxy.body
-    out.producer = proxy.body_producer
-    out.streaming_callback = proxy.streaming_callback
-    out.header_callback = proxy.header_callback
-    out.decompress = bool(proxy.decompress_response)
-    out.keep = keep_alive
+    draft = _Draft(proxy, bool(keep_alive))
     method = proxy.method
-    _check(proxy, method, out)
-    out.expect = bool(proxy.expect_100_continue) and (
-        out.body is not None or out.producer is not None
-    )
-    out.flags = 0 if out.streaming_callback or out.header_callback else COLLECT
+    _check(proxy, method, draft)
+    asked = opening.proxy_of(proxy)
+    headers = _headers(proxy, here, draft)
+    line = here.path
+    if asked is not None and here.scheme == "http":
+        line = f"http://{here.authority}{here.path}"
+        if asked.authorization is not None:
+            headers["Proxy-Authorization"] = asked.authorization
+    flags = 0 if proxy.streaming_callback or proxy.header_callback else COLLECT
     if method == "HEAD":
-        out.flags |= NO_BODY
-    if out.expect or out.producer is not None:
-        out.flags |= UNSENT
-    out.proxy = opening.proxy_of(proxy)
-    out.key = (
+        flags |= NO_BODY
+    if draft.expect or draft.producer is not None:
+        flags |= UNSENT
+    if method in _IDEMPOTENT and draft.producer is None:
+        flags |= REPEATABLE
+    settings = (
         here.origin,
-        out.proxy,
+        asked,
         target.tls_settings(proxy) if here.scheme == "https" else None,
         proxy.network_interface or None,
         proxy.allow_ipv6 is False,
     )
-    headers = _headers(proxy, here, out)
-    line = here.path
-    if out.proxy is not None and here.scheme == "http":
-        line = f"http://{here.authority}{here.path}"
-        if out.proxy.authorization is not None:
-            headers["Proxy-Authorization"] = out.proxy.authorization
-    out.head = _core.ClientLink.request_head(method, line, headers)
+    key = _keys.get(settings)
+    if key is None:
+        key = _keys[settings] = Key(settings)
+    out = Outgoing(
+        here.url,
+        _core.ClientLink.request_head(method, line, headers),
+        draft.body,
+        key,
+        flags,
+        draft.keep,
+        draft.decompress,
+    )
+    out.target = here
+    out.producer = draft.producer
+    out.expect = draft.expect
+    out.proxy = asked
+    out.chunked = draft.chunked
+    out.length = draft.length
+    out.streaming_callback = proxy.streaming_callback
+    out.header_callback = proxy.header_callback
     return out
 
 
-def _check(proxy: _RequestProxy, method: str, out: Outgoing) -> None:
+def _check(proxy: _RequestProxy, method: str, out: _Draft) -> None:
     if not proxy.allow_nonstandard_methods:
         if method not in SUPPORTED_METHODS:
             raise KeyError(f"unknown method {method}")
@@ -201,7 +207,7 @@ def _check(proxy: _RequestProxy, method: str, out: Outgoing) -> None:
 
 
 def _headers(
-    proxy: _RequestProxy, here: target.Target, out: Outgoing
+    proxy: _RequestProxy, here: target.Target, out: _Draft
 ) -> httputil.HTTPHeaders:
     """All headers of the request. Sets ``keep``, ``length`` and ``chunked``."""
     given = proxy.request.headers
@@ -241,7 +247,7 @@ def _headers(
     return headers
 
 
-def _frame(headers: httputil.HTTPHeaders, method: str, out: Outgoing) -> None:
+def _frame(headers: httputil.HTTPHeaders, method: str, out: _Draft) -> None:
     """Say in *headers* where the body ends, and nothing that contradicts it."""
     out.length, out.chunked = None, False
     coding = headers.get("Transfer-Encoding")

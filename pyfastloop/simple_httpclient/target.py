@@ -63,7 +63,6 @@ class Target:
         "parsed",
         "password",
         "path",
-        "plain",
         "port",
         "scheme",
         "url",
@@ -99,8 +98,6 @@ class Target:
         self.username = None if parsed.username is None else unquote(parsed.username)
         self.password = None if parsed.password is None else unquote(parsed.password)
         self.origin = (self.scheme, host, self.port)
-        # What goes out for a plain GET (outgoing.Outgoing), by what else decides it.
-        self.plain: dict[Any, Any] = {}
 
     def __repr__(self) -> str:
         return f"<Target {self.scheme}://{self.authority}{self.path}>"

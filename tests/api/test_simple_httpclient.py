@@ -358,7 +358,7 @@ class TestPool:
         async def main(server):
             with client_of_test() as http:
                 await http.fetch(server.url)
-                (link,) = http.pool._idle
+                (link,) = http.pool.idle()
                 link.stream.socket.shutdown(socket.SHUT_WR)
                 response = await http.fetch(server.url, method="POST", body=b"x")
                 assert response.body == b"second"

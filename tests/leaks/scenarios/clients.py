@@ -86,6 +86,22 @@ async def client_of_its_own(port: int) -> None:
 
 
 @served
+async def client_cancelled(port: int) -> None:
+    """Fetches that are cancelled before, in and after the queue, and closed over."""
+    client = httpclient.AsyncHTTPClient(force_instance=True, max_clients=1)
+    url = f"http://127.0.0.1:{port}/"
+    await client.fetch(url)
+    for order in (0, 1, -1):
+        fetches = [client.fetch(url, inactivity_timeout=5) for _ in range(3)]
+        fetches[order].cancel()
+        for done in await asyncio.gather(*fetches, return_exceptions=True):
+            assert isinstance(done, asyncio.CancelledError) or done.body == b"/"
+    for _ in range(3):
+        client.fetch(url)
+    client.close()
+
+
+@served
 async def client_errors(port: int) -> None:
     client = httpclient.AsyncHTTPClient()
     for path in ("f", "nowhere"):
