@@ -158,9 +158,9 @@ class _Option:
             items: list[Any] = []
             for part in value.split(","):
                 if issubclass(self.type, numbers.Integral):
-                    first, colon, last = part.partition(":")
+                    first, _, last = part.partition(":")
                     low = self._read(first)
-                    high = self._read(last) if colon else low
+                    high = self._read(last) if last else low
                     items.extend(range(low, high + 1))
                 else:
                     items.append(self._read(part))
