@@ -323,8 +323,7 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads
                 raise RuntimeError(str(exc)) from exc
         self._signals[sig] = handle
         try:
-            # The handler does nothing: the wake-up descriptor tells the loop.
-            signal.signal(sig, _signal_noticed)
+            signal.signal(sig, _noticing(self))
             signal.siginterrupt(sig, False)
         except (OSError, ValueError) as exc:
             del self._signals[sig]
@@ -356,7 +355,7 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads
         if handle.cancelled():
             self.remove_signal_handler(sig)
         else:
-            self.call_soon(handle._run)
+            handle._run()
 
     # ---- exceptions ----
 
@@ -474,8 +473,20 @@ def _set_unless_done(future: asyncio.Future[Any], value: Any) -> None:
         future.set_result(value)
 
 
-def _signal_noticed(_signum: int, _frame: object) -> None:
-    """What `add_signal_handler` installs: the wake-up descriptor does the work."""
+def _noticing(loop: Loop) -> Callable[[int, Any], None]:
+    """What `Loop.add_signal_handler` installs.
+
+    The interpreter calls it between two instructions of the main thread, whatever that
+    runs: the loop itself, a loop inside of it, or what comes before and after a run.
+    """
+    reference = weakref.ref(loop)
+
+    def noticed(sig: int, _frame: object) -> None:
+        loop = reference()
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(loop._on_signal, sig)
+
+    return noticed
 
 
 def new_event_loop() -> Loop:

@@ -263,28 +263,11 @@ FlLoop_stop(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 /* ---- signals ---- */
 
-/* The interpreter's handler wrote the numbers of signals; those that have a handler of
- * add_signal_handler get it called. */
+/* A signal has ended the wait: its handler runs now. */
 static int
 run_signals(FlLoop *loop, fl_watch *Py_UNUSED(watch), uint32_t Py_UNUSED(events))
 {
-    unsigned char numbers[64];
-    ssize_t n = fl_wakeup_take_signals(&loop->wakeup, numbers, sizeof numbers);
-
-    for (ssize_t i = 0; i < n; i++) {
-        PyObject *number = PyLong_FromLong(numbers[i]);
-        PyObject *res = number == NULL
-                            ? NULL
-                            : PyObject_CallMethodOneArg(
-                                  (PyObject *)loop, loop->st->str__on_signal, number);
-        Py_XDECREF(number);
-        Py_XDECREF(res);
-        if (res == NULL &&
-            (FlError_IsFatal() ||
-             FlLoop_CallExceptionHandler(loop, "Exception in a signal's handler", NULL,
-                                         NULL) < 0))
-            return -1;
-    }
+    fl_wakeup_quiet_signals(&loop->wakeup);
     return PyErr_CheckSignals();
 }
 

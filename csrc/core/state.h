@@ -104,7 +104,6 @@
     X(_check_slow)                                                                     \
     X(_create_by_factory)                                                              \
     X(_get)                                                                            \
-    X(_on_signal)                                                                      \
     X(_put)                                                                            \
     X(_released_too_often)                                                             \
     X(_report_slow)                                                                    \

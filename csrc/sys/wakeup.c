@@ -67,15 +67,13 @@ fl_wakeup_open_signals(fl_wakeup *w)
     return 0;
 }
 
-ssize_t
-fl_wakeup_take_signals(fl_wakeup *w, unsigned char *numbers, size_t max)
+void
+fl_wakeup_quiet_signals(fl_wakeup *w)
 {
+    unsigned char numbers[64];
     ssize_t n;
 
     do
-        n = read(w->signal_read, numbers, max);
+        n = read(w->signal_read, numbers, sizeof numbers);
     while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return errno == EAGAIN ? 0 : -errno;
-    return n;
 }

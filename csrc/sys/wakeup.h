@@ -9,9 +9,6 @@
 #ifndef FL_SYS_WAKEUP_H
 #define FL_SYS_WAKEUP_H
 
-#include <stddef.h>
-#include <sys/types.h>
-
 typedef struct fl_wakeup {
     int event_fd;
     int signal_read;  /* -1 until opened */
@@ -32,7 +29,7 @@ void fl_wakeup_quiet(fl_wakeup *w);
 /* Opens the pipe for signals unless it is open; 0 or -errno. */
 int fl_wakeup_open_signals(fl_wakeup *w);
 
-/* Takes signal numbers that came; their count, 0 when there is none, or -errno. */
-ssize_t fl_wakeup_take_signals(fl_wakeup *w, unsigned char *numbers, size_t max);
+/* Makes signal_read quiet again, or less loud after very many signals. */
+void fl_wakeup_quiet_signals(fl_wakeup *w);
 
 #endif

@@ -19,6 +19,8 @@ import weakref
 
 import pytest
 
+import pyfastloop
+
 
 def turn(loop, times=1):
     for _ in range(times):
@@ -834,6 +836,48 @@ def test_signals_while_it_waits(loop):
     timer.join()
     loop.remove_signal_handler(signal.SIGUSR1)
     assert seen == [1]
+
+
+@pytest.mark.parametrize("ran_before", [False, True])
+def test_a_signal_between_two_runs_is_not_lost(loop, ran_before):
+    seen = []
+
+    def handler():
+        seen.append(1)
+        loop.stop()
+
+    if ran_before:
+        loop.run_until_complete(asyncio.sleep(0))
+    loop.add_signal_handler(signal.SIGUSR1, handler)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    too_late = loop.call_later(30, loop.stop)
+    loop.run_forever()
+    too_late.cancel()
+    assert seen == [1]
+
+
+def test_a_signal_while_a_loop_runs_inside_of_it_is_not_lost():
+    """As synchronous code of a handler does, HTTPClient say."""
+    loop, inner = pyfastloop.new_event_loop(), pyfastloop.new_event_loop()
+    seen = []
+
+    def handler():
+        seen.append(1)
+        loop.stop()
+
+    def nests():
+        inner.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+        inner.call_later(0.01, inner.stop)
+        inner._run_nested()
+        seen.append("nested")
+
+    loop.add_signal_handler(signal.SIGUSR1, handler)
+    loop.call_soon(nests)
+    loop.call_later(30, loop.stop)
+    loop.run_forever()
+    inner.close()
+    loop.close()
+    assert seen == ["nested", 1]
 
 
 # ---- asyncio's own tools ----
