@@ -754,6 +754,8 @@ def set_web(
     application: type,
     router: type,
     path_matches: type,
+    host_matches: type,
+    default_host_matches: type,
     any_matches: type,
     access_log: logging.Logger,
     server_header: str,

@@ -6,8 +6,8 @@ has replaced, is called from there at its place; a few leave the whole request t
 Python. This tells which, for each route, and where the replacement stands. It asks the
 C core what a request asks (``_core.explain_server``), so it cannot differ.
 
-What a server is given when it is made counts too, and is not seen here:
-``decompress_request`` leaves its requests to Python.
+What a server is given when it is made counts too, and is not seen here: with
+``decompress_request`` the requests whose bodies are coded are Python's.
 """
 
 from __future__ import annotations
@@ -21,6 +21,13 @@ from typing import Any
 
 from pyfastloop import _core
 from pyfastloop.httpserver import HTTPServer
+from pyfastloop.routing import (
+    AnyMatches,
+    DefaultHostMatches,
+    HostMatches,
+    PathMatches,
+    RuleRouter,
+)
 from pyfastloop.web import Application, RequestHandler
 
 __all__ = ["find_application", "lines", "main"]
@@ -73,6 +80,17 @@ def _reason(handler: type, name: str) -> str:
     return f"{name}: {verb} {_name(owner)} ({_place(value)})"
 
 
+def _pattern(matcher: Any) -> str:
+    """What one of the four matchers of ours goes by."""
+    if isinstance(matcher, PathMatches):
+        return matcher.regex.pattern
+    if isinstance(matcher, HostMatches):
+        return f"host {matcher.host_pattern.pattern}"
+    if isinstance(matcher, DefaultHostMatches):
+        return f"default host {matcher.host_pattern.pattern}"
+    return "any host"
+
+
 def _handler_lines(handler: type) -> Iterator[str]:
     replaced, stopping, runs = _core.explain_handler(handler)
     if stopping:
@@ -111,9 +129,14 @@ def lines(application: Application) -> Iterator[str]:
         yield "All requests run in Python:"
         yield from (f"  {line}" for line in everything)
         return
+    for_hosts = len(application.default_router.rules) > 1
     for rule, taken, plain in table or ():
-        pattern = rule.matcher.regex.pattern if taken else repr(rule.matcher)
+        pattern = _pattern(rule.matcher) if taken else repr(rule.matcher)
         how = "" if plain or not taken else " (matched by re)"
+        if taken and isinstance(rule.target, RuleRouter):
+            if for_hosts or not isinstance(rule.matcher, AnyMatches):
+                yield f"{pattern}{how}, then:"
+            continue
         yield f"{pattern}  {_name(rule.target)}{how}"
         if taken:
             yield from _handler_lines(rule.target)
@@ -125,8 +148,6 @@ def _why_no_table(application: Application) -> str:
     """The reason that C gives no table; it asks the same of the objects."""
     if type(application) is not Application:
         return f"{_name(type(application))} is a subclass of Application"
-    if len(application.default_router.rules) != 1:
-        return "it has rules for hosts"
     return "an attribute of the application or its router was replaced"
 
 

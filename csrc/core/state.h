@@ -269,7 +269,10 @@
     X(_write_cookies)                \
     X(compute_etag)                  \
     X(decode_argument)               \
+    X(application)                   \
+    X(default_host)                  \
     X(default_router)                \
+    X(host_pattern)                  \
     X(disabled)                      \
     X(find_handler)                  \
     X(flush)                         \
@@ -291,7 +294,6 @@
     X(target)                        \
     X(target_kwargs)                 \
     X(transforms)                    \
-    X(wildcard_router)               \
     X(xheaders)
 
 #define FL_NAMES(X)  \
@@ -406,6 +408,8 @@
     X(re_pattern)            \
     X(web_others)            \
     X(web_run)               \
+    X(web_host_matches)      \
+    X(web_default_host_matches)\
     X(web_any_matches)       \
     X(web_server)            \
     X(web_accept_server)     \

@@ -74,6 +74,12 @@ FlHTTPServerRequest_Path(FlHTTPServerRequest *self)
 }
 
 PyObject *
+FlHTTPServerRequest_HostName(FlHTTPServerRequest *self)
+{
+    return FlRequest_Get(self, &self->host_name, FlRequest_MakeHostName);
+}
+
+PyObject *
 FlHTTPServerRequest_Arguments(FlHTTPServerRequest *self)
 {
     return FlRequest_Get(self, &self->arguments, FlRequest_MakeArguments);

@@ -58,6 +58,7 @@ bool FlHTTPServerRequest_Field(FlHTTPServerRequest *self, uint8_t id, fl_span *o
 /* New references; the last two escape. */
 PyObject *FlHTTPServerRequest_Headers(FlHTTPServerRequest *self);
 PyObject *FlHTTPServerRequest_Path(FlHTTPServerRequest *self);
+PyObject *FlHTTPServerRequest_HostName(FlHTTPServerRequest *self);
 PyObject *FlHTTPServerRequest_Arguments(FlHTTPServerRequest *self);
 PyObject *FlHTTPServerRequest_Cookies(FlHTTPServerRequest *self);
 

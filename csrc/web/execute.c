@@ -87,6 +87,14 @@ leave_proxy(FlHTTP1Connection *conn)
 
 /* ---- the target ---- */
 
+/* Whether the body is coded: what undoes that (decompress_request) hands pieces to the
+ * delegates of Python, and takes turns while it does. */
+static bool
+has_coding(const FlHTTP1Connection *conn)
+{
+    return (conn->block->head.seen >> FL_H_CONTENT_ENCODING & 1) != 0;
+}
+
 static int
 web_head(FlHTTP1Connection *conn)
 {
@@ -95,11 +103,12 @@ web_head(FlHTTP1Connection *conn)
     int method = conn->block->head.method;
     PyObject *match[3] = {NULL, NULL, NULL};
     FlRouteAnswer answer = FL_ROUTE_PYTHON;
+    FlHTTPServerRequest *request;
     FlRoutes *routes;
     FlHooks *hooks;
 
-    if (conn->params->decompress || method == FL_METHOD_OTHER ||
-        method > FL_METHOD_OPTIONS)
+    if (method == FL_METHOD_OTHER || method > FL_METHOD_OPTIONS ||
+        (conn->params->decompress && has_coding(conn)))
         return 0;
     routes = routes_of(st, server);
     if (routes == NULL || !FlWeb_SettingsPlain(st, FlRoutes_Settings(routes)) ||
@@ -108,7 +117,9 @@ web_head(FlHTTP1Connection *conn)
         return 0;
     }
     Py_INCREF(routes);
-    answer = FlRoutes_Match(routes, conn->block, match);
+    request = (FlHTTPServerRequest *)FlHTTPServerRequest_FromBlock(
+        st, conn->block, (PyObject *)conn, (PyObject *)server, FlLoop_Now(conn->loop));
+    answer = request == NULL ? FL_ROUTE_ERROR : FlRoutes_Match(routes, request, match);
     hooks = (FlHooks *)match[0];
     if (answer == FL_ROUTE_FOUND) {
         int original = FlWeb_SequenceOriginal(hooks);
@@ -119,13 +130,11 @@ web_head(FlHTTP1Connection *conn)
             answer = FL_ROUTE_PYTHON;
     }
     if (answer == FL_ROUTE_FOUND) {
-        conn->request =
-            FlHTTPServerRequest_FromBlock(st, conn->block, (PyObject *)conn,
-                                          (PyObject *)server, FlLoop_Now(conn->loop));
-        if (conn->request == NULL ||
-            (FlRoutes_TrustsHeaders(routes) && follow_proxy(conn) < 0))
+        Py_XSETREF(conn->request, Py_NewRef((PyObject *)request));
+        if (FlRoutes_TrustsHeaders(routes) && follow_proxy(conn) < 0)
             answer = FL_ROUTE_ERROR;
     }
+    Py_XDECREF(request);
     for (int i = 0; i < 3; i++) {
         if (answer == FL_ROUTE_FOUND)
             Py_XSETREF(conn->match[i], match[i]);

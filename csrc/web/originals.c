@@ -55,16 +55,24 @@ other_hooks(FlState *st, PyObject *others)
 PyObject *
 FlWeb_set_web(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"handler",       "application", "router",
-                            "path_matches",  "any_matches", "access_log",
-                            "server_header", "others",      NULL};
+    static char *names[] = {"handler",
+                            "application",
+                            "router",
+                            "path_matches",
+                            "host_matches",
+                            "default_host_matches",
+                            "any_matches",
+                            "access_log",
+                            "server_header",
+                            "others",
+                            NULL};
     FlState *st = FlState_OfModule(module);
-    PyObject *handler, *application, *router, *path, *any, *log, *header, *others;
-    PyObject *originals;
+    PyObject *handler, *application, *router, *path, *host, *default_host, *any, *log;
+    PyObject *header, *others, *originals;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOUO!:set_web", names, &handler,
-                                     &application, &router, &path, &any, &log, &header,
-                                     &PyDict_Type, &others))
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "OOOOOOOOUO!:set_web", names, &handler, &application, &router,
+            &path, &host, &default_host, &any, &log, &header, &PyDict_Type, &others))
         return NULL;
     originals = PyTuple_New(FL_HOOK_COUNT);
     if (originals == NULL)
@@ -91,6 +99,8 @@ FlWeb_set_web(PyObject *module, PyObject *args, PyObject *kwargs)
     Py_XSETREF(st->web_application, Py_NewRef(application));
     Py_XSETREF(st->web_router, Py_NewRef(router));
     Py_XSETREF(st->web_path_matches, Py_NewRef(path));
+    Py_XSETREF(st->web_host_matches, Py_NewRef(host));
+    Py_XSETREF(st->web_default_host_matches, Py_NewRef(default_host));
     Py_XSETREF(st->web_any_matches, Py_NewRef(any));
     Py_XSETREF(st->web_access_log, Py_NewRef(log));
     Py_XSETREF(st->web_server_header, Py_NewRef(header));

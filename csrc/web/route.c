@@ -86,27 +86,65 @@ FlRoutes_Quiet(FlRoutes *routes, int level)
     return &routes->quiet[level];
 }
 
+/* A line for each route, those of a router behind the one that leads there. 0 or -1. */
+static int
+explain_list(const FlRouteList *routes, PyObject *lines)
+{
+    bool ours = true;
+
+    for (Py_ssize_t i = 0; i < routes->count; i++) {
+        const FlRoute *r = &routes->routes[i];
+        bool without_re = r->pieces != NULL || r->kind == FL_ROUTE_ANY;
+        PyObject *line;
+        int err;
+
+        /* Behind a rule for Python all are. */
+        ours = ours && (r->hooks != NULL || r->inner != NULL);
+        line = Py_BuildValue("(OOO)", r->rule, ours ? Py_True : Py_False,
+                             ours && without_re ? Py_True : Py_False);
+        err = line == NULL ? -1 : PyList_Append(lines, line);
+        Py_XDECREF(line);
+        if (err == 0 && ours && r->inner != NULL)
+            err = explain_list(r->inner, lines);
+        if (err < 0)
+            return -1;
+    }
+    return 0;
+}
+
 PyObject *
 FlRoutes_Explain(FlRoutes *routes)
 {
     PyObject *list = PyList_New(0);
-    bool ours = true;
 
-    for (Py_ssize_t i = 0; list != NULL && i < routes->count; i++) {
-        const FlRoute *r = &routes->routes[i];
-        PyObject *line;
-
-        ours = ours && r->hooks != NULL; /* behind a rule for Python all are */
-        line = Py_BuildValue("(OOO)", r->rule, ours ? Py_True : Py_False,
-                             ours && r->pieces != NULL ? Py_True : Py_False);
-        if (line == NULL || PyList_Append(list, line) < 0)
-            Py_CLEAR(list);
-        Py_XDECREF(line);
-    }
+    if (list != NULL && explain_list(&routes->root, list) < 0)
+        Py_CLEAR(list);
     return list;
 }
 
 /* ---- the type ---- */
+
+static int
+list_traverse(const FlRouteList *list, visitproc visit, void *arg)
+{
+    Py_VISIT(list->rules);
+    for (Py_ssize_t i = 0; i < list->count; i++) {
+        FlRoute *r = &list->routes[i];
+
+        Py_VISIT(r->rule);
+        Py_VISIT(r->matcher);
+        Py_VISIT(r->regex);
+        Py_VISIT(r->target);
+        Py_VISIT(r->kwargs);
+        Py_VISIT(r->hooks);
+        Py_VISIT(r->rule_hooks);
+        if (FlFacts_Traverse(&r->facts, visit, arg) != 0)
+            return 1;
+        if (r->inner != NULL && list_traverse(r->inner, visit, arg) != 0)
+            return 1;
+    }
+    return 0;
+}
 
 static int
 routes_traverse(PyObject *op, visitproc visit, void *arg)
@@ -119,67 +157,34 @@ routes_traverse(PyObject *op, visitproc visit, void *arg)
     for (size_t i = 0; i < Py_ARRAY_LENGTH(self->hooks); i++)
         Py_VISIT(self->hooks[i]);
     Py_VISIT(self->default_router);
-    Py_VISIT(self->wildcard);
-    Py_VISIT(self->default_rules);
-    Py_VISIT(self->rules);
-    Py_VISIT(self->any_rule);
     Py_VISIT(self->transforms);
-    Py_VISIT(self->matcher_hooks);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(self->matcher_hooks); i++)
+        Py_VISIT(self->matcher_hooks[i]);
     if (FlFacts_Traverse(&self->facts, visit, arg) != 0)
         return 1;
     for (size_t i = 0; i < Py_ARRAY_LENGTH(self->quiet); i++) {
         if (FlFacts_Traverse(&self->quiet[i], visit, arg) != 0)
             return 1;
     }
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        Py_VISIT(self->routes[i].rule);
-        Py_VISIT(self->routes[i].matcher);
-        Py_VISIT(self->routes[i].regex);
-        Py_VISIT(self->routes[i].target);
-        Py_VISIT(self->routes[i].kwargs);
-        Py_VISIT(self->routes[i].hooks);
-        Py_VISIT(self->routes[i].rule_hooks);
-        if (FlFacts_Traverse(&self->routes[i].facts, visit, arg) != 0)
-            return 1;
-    }
-    return 0;
+    return list_traverse(&self->root, visit, arg);
 }
 
 static int
 routes_clear(PyObject *op)
 {
     FlRoutes *self = (FlRoutes *)op;
-    Py_ssize_t count = self->count;
 
-    self->count = 0;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        Py_CLEAR(self->routes[i].rule);
-        Py_CLEAR(self->routes[i].matcher);
-        Py_CLEAR(self->routes[i].regex);
-        Py_CLEAR(self->routes[i].target);
-        Py_CLEAR(self->routes[i].kwargs);
-        Py_CLEAR(self->routes[i].hooks);
-        Py_CLEAR(self->routes[i].rule_hooks);
-        FlFacts_Clear(&self->routes[i].facts);
-        Py_CLEAR(self->routes[i].names);
-        PyMem_Free(self->routes[i].text);
-        PyMem_Free(self->routes[i].pieces);
-    }
-    PyMem_Free(self->routes);
-    self->routes = NULL;
+    FlRouteList_Clear(&self->root);
     FlFacts_Clear(&self->facts);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(self->quiet); i++)
         FlFacts_Clear(&self->quiet[i]);
-    Py_CLEAR(self->matcher_hooks);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(self->matcher_hooks); i++)
+        Py_CLEAR(self->matcher_hooks[i]);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(self->hooks); i++)
         Py_CLEAR(self->hooks[i]);
     Py_CLEAR(self->application);
     Py_CLEAR(self->settings);
     Py_CLEAR(self->default_router);
-    Py_CLEAR(self->wildcard);
-    Py_CLEAR(self->default_rules);
-    Py_CLEAR(self->rules);
-    Py_CLEAR(self->any_rule);
     Py_CLEAR(self->transforms);
     return 0;
 }

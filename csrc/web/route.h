@@ -1,10 +1,11 @@
 /* route.h -- from path to handler class, without a regular expression where none is
  * needed.
  *
- * A table is made of an Application's rules in order. A rule whose pattern is literal
- * text, or literal text with simple groups (one class of characters, + or *), is
- * matched here; any other PathMatches runs its own compiled `re`; anything else sends
- * the request to Python. The first rule that matches wins, exactly as in Python.
+ * A table is made of an Application's rules in order, those for hosts and the routers
+ * that rules lead to included. A rule whose pattern is literal text, or literal text with
+ * simple groups (one class of characters, + or *), is matched here; any other PathMatches
+ * or HostMatches runs its own compiled `re`; anything else sends the request to Python.
+ * The first rule that matches wins, exactly as in Python.
  *
  *     "/item/([0-9]+)/edit$"  -->  "/item/"  [0-9]+  "/edit"
  *
@@ -49,10 +50,11 @@ PyObject *FlRoutes_Transforms(FlRoutes *routes); /* a list: of the classes */
 /* Whether address and scheme are what a proxy's headers say (xheaders). */
 bool FlRoutes_TrustsHeaders(FlRoutes *routes);
 
-/* The rule for a request. FOUND: match[0] the FlHooks of the class, [1] the keywords of
+/* The rule for a request of a parsed head. FOUND: match[0] the FlHooks of the class, [1] the keywords of
  * initialize (dict or NULL), [2] the groups as bytes (tuple, dict or NULL); new
  * references. escapes, where a regular expression runs */
-FlRouteAnswer FlRoutes_Match(FlRoutes *routes, FlHeadBlock *block, PyObject *match[3]);
+FlRouteAnswer FlRoutes_Match(FlRoutes *routes, FlHTTPServerRequest *request,
+                             PyObject *match[3]);
 
 /* The levels at which requests are logged: by status below 400, below 500, and above. */
 #define FL_QUIET_LEVELS 3

@@ -11,6 +11,8 @@
  */
 #include "web/route_parts.h"
 
+#include <string.h>
+
 /* ---- of the rules ---- */
 
 /* Hooks that say whether a class has any of these attributes itself: it should not.
@@ -60,6 +62,14 @@ FlRoutes_NoteRule(FlRoutes *self, FlRoute *r, const FlRoute *before)
     FlState *st = self->st;
     PyObject *const names[] = {st->str_matcher, st->str_target, st->str_target_kwargs};
     PyObject *const values[] = {r->matcher, r->target, r->kwargs};
+    PyObject *const of_path[] = {st->str_regex};
+    PyObject *const of_host[] = {st->str_host_pattern, st->str_application};
+    PyObject *const of_matcher[] = {r->regex, self->application};
+    static const int counts[FL_ROUTE_KINDS] = {
+        [FL_ROUTE_PATH] = 1, [FL_ROUTE_HOST] = 1, [FL_ROUTE_DEFAULT_HOST] = 2};
+    PyObject *const *its_names = r->kind == FL_ROUTE_PATH ? of_path : of_host;
+    FlFacts *facts = FlRoute_Always(r) ? &self->facts : &r->facts;
+    FlHooks **matcher_hooks = &self->matcher_hooks[r->kind];
     PyTypeObject *type = Py_TYPE(r->rule);
     int ok;
 
@@ -70,17 +80,17 @@ FlRoutes_NoteRule(FlRoutes *self, FlRoute *r, const FlRoute *before)
         r->rule_hooks = (FlHooks *)Py_NewRef(before->rule_hooks);
     else
         r->rule_hooks = absent_hooks(st, type, names, Py_ARRAY_LENGTH(names));
-    if (self->matcher_hooks == NULL)
-        self->matcher_hooks =
-            absent_hooks(st, (PyTypeObject *)st->web_path_matches, &st->str_regex, 1);
-    if (r->rule_hooks == NULL || self->matcher_hooks == NULL)
+    if (*matcher_hooks == NULL)
+        *matcher_hooks =
+            absent_hooks(st, Py_TYPE(r->matcher), its_names, counts[r->kind]);
+    if (r->rule_hooks == NULL || *matcher_hooks == NULL)
         return -1;
-    ok = note_own(st, &r->facts, r->rule, names, values, Py_ARRAY_LENGTH(names));
+    ok = note_own(st, facts, r->rule, names, values, Py_ARRAY_LENGTH(names));
     if (ok > 0)
-        ok = note_own(st, &r->facts, r->matcher, &st->str_regex, &r->regex, 1);
+        ok = note_own(st, facts, r->matcher, its_names, of_matcher, counts[r->kind]);
     if (ok <= 0)
         FlFacts_Clear(&r->facts);
-    return ok < 0 ? -1 : 0;
+    return ok;
 }
 
 /* ---- of server, application and routers ---- */
@@ -123,10 +133,38 @@ plain_instance(FlRoutes *self, PyObject *object, FlHooks *hooks, PyObject **dict
 }
 
 int
+FlRoutes_NoteRouter(FlRoutes *self, PyObject *router, PyObject **rules)
+{
+    PyObject *dict = NULL, *found = NULL;
+    int ok = plain_instance(self, router, self->hooks[2], &dict);
+
+    if (ok > 0 && note_fact(self, dict, router, self->st->str_rules, &found) < 0)
+        ok = -1;
+    Py_XDECREF(dict);
+    if (ok > 0 && (found == NULL || !PyList_CheckExact(found)))
+        ok = 0;
+    if (ok > 0)
+        *rules = found;
+    else
+        Py_XDECREF(found);
+    return ok;
+}
+
+int
+FlRoutes_NoteApplication(FlRoutes *self, PyObject *name, PyObject **value)
+{
+    PyObject *dict = PyObject_GenericGetDict(self->application, NULL);
+    int err = dict == NULL ? -1 : note_fact(self, dict, self->application, name, value);
+
+    Py_XDECREF(dict);
+    return err;
+}
+
+int
 FlRoutes_LookAround(FlRoutes *self, PyObject *server)
 {
     FlState *st = self->st;
-    PyObject *dict = NULL, *xheaders = NULL, *matcher = NULL, *target = NULL;
+    PyObject *dict = NULL, *xheaders = NULL;
     int ok;
 
     self->hooks[0] = (FlHooks *)Py_NewRef(st->web_server);
@@ -149,52 +187,35 @@ FlRoutes_LookAround(FlRoutes *self, PyObject *server)
                              &self->settings) < 0 ||
                    note_fact(self, dict, self->application, st->str_default_router,
                              &self->default_router) < 0 ||
-                   note_fact(self, dict, self->application, st->str_wildcard_router,
-                             &self->wildcard) < 0 ||
                    note_fact(self, dict, self->application, st->str_transforms,
                              &self->transforms) < 0))
         ok = -1;
+    Py_CLEAR(dict);
     if (ok > 0 && (self->settings == NULL || self->default_router == NULL ||
-                   self->wildcard == NULL || self->transforms == NULL ||
-                   !PyList_CheckExact(self->transforms)))
+                   self->transforms == NULL || !PyList_CheckExact(self->transforms)))
         ok = 0;
-    Py_CLEAR(dict);
-    if (ok > 0)
-        ok = plain_instance(self, self->default_router, self->hooks[2], &dict);
-    if (ok > 0 && note_fact(self, dict, self->default_router, st->str_rules,
-                            &self->default_rules) < 0)
-        ok = -1;
-    Py_CLEAR(dict);
-    if (ok > 0)
-        ok = plain_instance(self, self->wildcard, self->hooks[2], &dict);
-    if (ok > 0 &&
-        note_fact(self, dict, self->wildcard, st->str_rules, &self->rules) < 0)
-        ok = -1;
-    Py_CLEAR(dict);
-    if (ok > 0 &&
-        (self->rules == NULL || self->default_rules == NULL ||
-         !PyList_CheckExact(self->rules) || !PyList_CheckExact(self->default_rules) ||
-         PyList_GET_SIZE(self->default_rules) != 1))
-        ok = 0; /* routes by host, too: Python's */
-    if (ok <= 0)
-        return ok;
-    self->any_rule = Py_NewRef(PyList_GET_ITEM(self->default_rules, 0));
-    dict = PyObject_GenericGetDict(self->any_rule, NULL);
-    if (dict == NULL ||
-        note_fact(self, dict, self->any_rule, st->str_matcher, &matcher) < 0 ||
-        note_fact(self, dict, self->any_rule, st->str_target, &target) < 0)
-        ok = -1;
-    else if (matcher == NULL ||
-             !Py_IS_TYPE(matcher, (PyTypeObject *)st->web_any_matches) ||
-             target != self->wildcard)
-        ok = 0;
-    Py_XDECREF(dict);
-    Py_XDECREF(matcher);
-    Py_XDECREF(target);
-    return ok;
+    return ok > 0 ? FlRoutes_NoteRouter(self, self->default_router, &self->root.rules)
+                  : ok;
 }
 
 /* ---- is it still true? ---- */
+
+/* Whether the routers still have these rules, and no others. */
+static bool
+list_current(const FlRouteList *list)
+{
+    if (PyList_GET_SIZE(list->rules) != list->count ||
+        memcmp(PySequence_Fast_ITEMS(list->rules), list->seen,
+               (size_t)list->count * sizeof(PyObject *)) != 0)
+        return false;
+    for (Py_ssize_t i = 0; list->nested && i < list->count; i++) {
+        const FlRouteList *inner = list->routes[i].inner;
+
+        if (inner != NULL && !list_current(inner))
+            return false;
+    }
+    return true;
+}
 
 bool
 FlRoutes_Current(FlRoutes *self, PyObject *server)
@@ -205,15 +226,5 @@ FlRoutes_Current(FlRoutes *self, PyObject *server)
         if (FlHooks_Verify(self->hooks[i]) < 0 || self->hooks[i]->replaced != 0)
             return false;
     }
-    if (!FlFacts_True(&self->facts))
-        return false;
-    if (PyList_GET_SIZE(self->default_rules) != 1 ||
-        PyList_GET_ITEM(self->default_rules, 0) != self->any_rule ||
-        PyList_GET_SIZE(self->rules) != self->count)
-        return false;
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        if (PyList_GET_ITEM(self->rules, i) != self->routes[i].rule)
-            return false;
-    }
-    return true;
+    return FlFacts_True(&self->facts) && list_current(&self->root);
 }

@@ -1,8 +1,9 @@
 /* route_match.c -- which route of the table a path belongs to, and its groups.
  *
- * The first route that matches wins. Pieces are compared with the path's bytes in the
- * head block; a regular expression gets the path as text. Either way the groups come out
- * as bytes with their escapes decoded.
+ * The first route that matches wins; where it leads to a router that has none for the
+ * request, the next one is asked. Pieces are compared with the path's bytes in the head
+ * block, or with the host's; a regular expression gets either as text. Both ways the
+ * groups of a path come out as bytes with their escapes decoded.
  *
  * Invariant: no route, matched or passed over, is believed unless its rule still says what
  * the route was made of; Python gets the request otherwise.
@@ -43,22 +44,34 @@ unhidden(FlHooks *hooks)
     return hooks->replaced == 0;
 }
 
-/* `asked` are the rule_hooks that were found true since code of anybody last ran, or
- * NULL. */
+/* One request that looks for its route. */
+typedef struct {
+    FlRoutes *routes;
+    FlHTTPServerRequest *request; /* borrowed */
+    fl_span path;
+    PyObject *text;       /* owned: the path as text, once it was needed */
+    PyObject *host;       /* owned: the host's name, likewise */
+    PyObject **match;     /* see FlRoutes_Match */
+    const FlHooks *asked; /* rule_hooks found true, and those of ... */
+    uint8_t asked_kind;   /* ... the matcher, since code of anybody last ran; NULL */
+} route_search;
+
 static bool
-route_current(FlRoutes *self, FlRoute *r, const FlHooks **asked)
+route_current(route_search *s, FlRoute *r)
 {
-    FlState *st = self->st;
+    FlState *st = s->routes->st;
 
     if (r->facts.count > 0 &&
-        (r->rule_hooks == *asked ||
-         (unhidden(r->rule_hooks) && unhidden(self->matcher_hooks))) &&
+        ((r->rule_hooks == s->asked && r->kind == s->asked_kind) ||
+         (unhidden(r->rule_hooks) && unhidden(s->routes->matcher_hooks[r->kind]))) &&
         FlFacts_True(&r->facts)) {
-        *asked = r->rule_hooks;
+        s->asked = r->rule_hooks;
+        s->asked_kind = r->kind;
         return true;
     }
-    *asked = NULL;
-    return still(r->rule, st->str_matcher, r->matcher) &&
+    s->asked = NULL;
+    return r->kind == FL_ROUTE_PATH && r->inner == NULL &&
+           still(r->rule, st->str_matcher, r->matcher) &&
            still(r->rule, st->str_target, r->target) &&
            still(r->rule, st->str_target_kwargs, r->kwargs) &&
            still(r->matcher, st->str_regex, r->regex);
@@ -190,50 +203,113 @@ match_regex(FlRoute *r, PyObject *path, PyObject **out)
     return all == NULL ? -1 : 1;
 }
 
-FlRouteAnswer
-FlRoutes_Match(FlRoutes *self, FlHeadBlock *block, PyObject *match[3])
+/* Whether the path matches; the groups go to match[2]. 1, 0 or -1. */
+static int
+match_path(route_search *s, FlRoute *r)
 {
-    fl_span path = FlHeadBlock_Span(block, block->head.path);
-    PyObject *text = NULL;
-    FlRouteAnswer answer = FL_ROUTE_PYTHON;
-    const FlHooks *asked = NULL;
+    fl_span groups[FL_ROUTE_PIECES];
+    int count = 0;
 
-    if (path.n == 0)
-        path = FL_SPAN("/");
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        FlRoute *r = &self->routes[i];
-        fl_span groups[FL_ROUTE_PIECES];
-        int count = 0, found;
-
-        if (r->hooks == NULL)
-            break;
-        if (r->pieces != NULL) {
-            found = match_pieces(r, path, groups, &count);
-            if (found) {
-                found = take_groups(r, groups, count, &match[2]) < 0 ? -1 : 1;
-                asked = NULL; /* the collector may have run */
-            }
-        } else {
-            if (text == NULL)
-                text = PyUnicode_DecodeLatin1(path.p, (Py_ssize_t)path.n, NULL);
-            found = text == NULL ? -1 : match_regex(r, text, &match[2]);
-            asked = NULL;
-        }
-        if (found == 0 && route_current(self, r, &asked))
-            continue;
-        if (found == 0) /* what it matches now is Python's to find out */
-            break;
-        if (found < 0) {
-            answer = FL_ROUTE_ERROR;
-        } else if (route_current(self, r, &asked)) {
-            match[0] = Py_NewRef((PyObject *)r->hooks);
-            match[1] = PyDict_GET_SIZE(r->kwargs) > 0 ? Py_NewRef(r->kwargs) : NULL;
-            answer = FL_ROUTE_FOUND;
-        }
-        break;
+    if (r->pieces != NULL) {
+        if (!match_pieces(r, s->path, groups, &count))
+            return 0;
+        s->asked = NULL; /* making the groups may run the collector */
+        return take_groups(r, groups, count, &s->match[2]) < 0 ? -1 : 1;
     }
+    s->asked = NULL;
+    if (s->text == NULL)
+        s->text = PyUnicode_DecodeLatin1(s->path.p, (Py_ssize_t)s->path.n, NULL);
+    return s->text == NULL ? -1 : match_regex(r, s->text, &s->match[2]);
+}
+
+static int
+match_host(route_search *s, FlRoute *r)
+{
+    fl_span groups[FL_ROUTE_PIECES];
+    PyObject *found;
+    int count = 0;
+
+    s->asked = NULL;
+    if (s->host == NULL)
+        s->host = FlHTTPServerRequest_HostName(s->request);
+    if (s->host == NULL)
+        return -1;
+    if (r->pieces != NULL && PyUnicode_KIND(s->host) == PyUnicode_1BYTE_KIND)
+        return match_pieces(r,
+                            fl_span_make((const char *)PyUnicode_1BYTE_DATA(s->host),
+                                         (size_t)PyUnicode_GET_LENGTH(s->host)),
+                            groups, &count);
+    found = PyObject_CallMethod(r->regex, "match", "O", s->host);
+    Py_XDECREF(found);
+    return found == NULL ? -1 : found != Py_None;
+}
+
+/* 1, 0 or -1. escapes, where a regular expression runs */
+static int
+match_route(route_search *s, FlRoute *r)
+{
+    fl_span proxied;
+
+    switch (r->kind) {
+    case FL_ROUTE_PATH:
+        return match_path(s, r);
+    case FL_ROUTE_HOST:
+        return match_host(s, r);
+    case FL_ROUTE_DEFAULT_HOST:
+        return r->holds &&
+               !FlHTTPServerRequest_Field(s->request, FL_H_X_REAL_IP, &proxied);
+    default:
+        return 1;
+    }
+}
+
+#define NO_ROUTE 2 /* beside FlRouteAnswer: the list has none for the request */
+
+static int
+match_list(route_search *s, const FlRouteList *list)
+{
+    for (Py_ssize_t i = 0; i < list->count; i++) {
+        FlRoute *r = &list->routes[i];
+        int found, answer;
+
+        if (r->hooks == NULL && r->inner == NULL)
+            return FL_ROUTE_PYTHON;
+        found = match_route(s, r);
+        if (found < 0)
+            return FL_ROUTE_ERROR;
+        if (!FlRoute_Always(r) &&
+            !route_current(s, r)) /* what it matches now is Python's to find out */
+            return FL_ROUTE_PYTHON;
+        if (!found)
+            continue;
+        if (r->inner == NULL) {
+            s->match[0] = Py_NewRef((PyObject *)r->hooks);
+            s->match[1] = PyDict_GET_SIZE(r->kwargs) > 0 ? Py_NewRef(r->kwargs) : NULL;
+            return FL_ROUTE_FOUND;
+        }
+        Py_CLEAR(s->match[2]); /* the way to a router has no say in its arguments */
+        answer = match_list(s, r->inner);
+        if (answer != NO_ROUTE)
+            return answer;
+    }
+    return NO_ROUTE;
+}
+
+FlRouteAnswer
+FlRoutes_Match(FlRoutes *self, FlHTTPServerRequest *request, PyObject *match[3])
+{
+    route_search s = {.routes = self, .request = request, .match = match};
+    int answer;
+
+    s.path = FlHeadBlock_Span(request->block, request->block->head.path);
+    if (s.path.n == 0)
+        s.path = FL_SPAN("/");
+    answer = match_list(&s, &self->root);
+    if (answer == NO_ROUTE)
+        answer = FL_ROUTE_PYTHON;
     if (answer != FL_ROUTE_FOUND)
         Py_CLEAR(match[2]);
-    Py_XDECREF(text);
-    return answer;
+    Py_XDECREF(s.text);
+    Py_XDECREF(s.host);
+    return (FlRouteAnswer)answer;
 }

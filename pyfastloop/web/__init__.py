@@ -8,7 +8,14 @@ here are the names a program imports, those of ``tornado.web`` 6.6 and
 from pyfastloop import _core
 from pyfastloop.httputil import HTTPServerRequest
 from pyfastloop.log import access_log
-from pyfastloop.routing import AnyMatches, PathMatches, URLSpec, _RoutingDelegate
+from pyfastloop.routing import (
+    AnyMatches,
+    DefaultHostMatches,
+    HostMatches,
+    PathMatches,
+    URLSpec,
+    _RoutingDelegate,
+)
 from pyfastloop.web.application import (
     Application,
     _ApplicationRouter,
@@ -58,15 +65,22 @@ _core.set_web(
     application=Application,
     router=_ApplicationRouter,
     path_matches=PathMatches,
+    host_matches=HostMatches,
+    default_host_matches=DefaultHostMatches,
     any_matches=AnyMatches,
     access_log=access_log,
     server_header=SERVER_NAME,
     others={
         PathMatches: ("match",),
+        HostMatches: ("match",),
+        DefaultHostMatches: ("match",),
         AnyMatches: ("match",),
         _HandlerDelegate: (*_DELEGATE, "execute"),
         _RoutingDelegate: _DELEGATE,
-        HTTPServerRequest: ("__init__", "__new__", "__setattr__", "_parse_body"),
+        HTTPServerRequest: (
+            *("__init__", "__new__", "__setattr__", "_parse_body"),
+            *("host", "host_name"),
+        ),
     },
 )
 

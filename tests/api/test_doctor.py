@@ -94,6 +94,24 @@ def test_rules_behind_one_for_python_are_python_s():
     assert output[3].startswith("  in Python: this rule, or one before it")
 
 
+def test_rules_for_hosts_and_lists_of_rules_run_in_c():
+    application = web.Application(
+        [("/api/.*", [("/api/a", Plain)]), ("/", Plain)], default_host="b.org"
+    )
+    application.add_handlers(r"(www\.)?b\.org", [("/b", Plain)])
+    name = f"{__name__}.Plain"
+    assert list(doctor.lines(application)) == [
+        r"host (www\.)?b\.org$ (matched by re), then:",
+        *(f"/b$  {name}", "  in C"),
+        "any host, then:",
+        "/api/.*$ (matched by re), then:",
+        *(f"/api/a$  {name}", "  in C"),
+        *(f"/$  {name}", "  in C"),
+        r"default host (www\.)?b\.org$ (matched by re), then:",
+        *(f"/b$  {name}", "  in C"),
+    ]
+
+
 class OwnApplication(web.Application):
     pass
 
