@@ -20,8 +20,8 @@
  *      _on_lost(why, begun)                       str or exception or None (closed)
  *
  * True from _on_head or _on_data holds the server back until resume(). In collect mode
- * a body is read into its final bytes object, which begins small and doubles: a
- * Content-Length is a promise, not a reason to allocate. Whether another request may
+ * a body is read into its final bytes object (link.c); a head is read in small bites, so
+ * that little of a body comes along with it, and has to be copied. Whether another request may
  * follow (`reusable`) is decided before the sink hears of the end: the whole request was
  * sent, the answer's end was certain, and no byte came after it.
  *
@@ -396,6 +396,8 @@ link_take_head(FlClientLink *self, const char *p, size_t n, size_t *at)
     self->head_at = FlLoop_Now(self->link.channel->loop);
     self->status = head.status;
     self->minor = head.minor_version;
+    if (head.status >= 200 || head.status == 101)
+        self->link.channel->bite = 0;
     go = STEP_STOP;
     if (head.status < 200 && head.status != 101) {
         if (++self->interim > LINK_INTERIM) {
@@ -487,6 +489,12 @@ link_buffer(FlChannel *ch, size_t *n)
     return FlLink_Lend(&self->link, n, self->left);
 }
 
+static PyObject *
+link_keeper(FlChannel *ch)
+{
+    return FlLink_Keeper(&((FlClientLink *)ch->self)->link);
+}
+
 static int
 link_filled(FlChannel *ch, size_t n)
 {
@@ -538,6 +546,7 @@ link_closed(FlChannel *ch, PyObject *exc)
 const FlChannelOps FlClientLink_Ops = {
     .data = link_data,
     .buffer = link_buffer,
+    .keeper = link_keeper,
     .filled = link_filled,
     .eof = link_eof,
     .closed = link_closed,

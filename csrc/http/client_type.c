@@ -6,6 +6,8 @@
 
 #include "sys/sockets.h"
 
+enum { LINK_BITE = 16 * 1024 /* more than nearly any head */ };
+
 static PyObject *
 link_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -169,6 +171,7 @@ FlClientLink_Start(FlClientLink *self, PyObject *sink, PyObject *head, PyObject 
     self->interim = 0;
     self->scanned = 0;
     self->sent_before = ch->total_sent;
+    ch->bite = LINK_BITE;
     chunks[0] =
         (fl_chunk){PyBytes_AS_STRING(head), (size_t)PyBytes_GET_SIZE(head), head};
     if (body != NULL && PyBytes_GET_SIZE(body) > 0) {

@@ -1,10 +1,16 @@
 /* link.c -- borrowing a stream, and bodies that grow as their bytes arrive.
  *
+ * A length is a promise of the peer. One of 4 MiB is believed: memory that nobody has
+ * written to costs next to nothing. A longer body grows by doubling.
+ *
  * Layer: http. Threads: the loop's.
  */
 #include "http/link.h"
 
-enum { LINK_FIRST = 64 * 1024 /* memory a promised body is given at first */ };
+enum {
+    LINK_FIRST = 64 * 1024,         /* memory a body is given at first, or, ... */
+    LINK_BELIEVED = 4 * 1024 * 1024 /* up to here, all that was promised */
+};
 
 int
 FlLink_Open(FlLink *link, FlState *st, PyObject *stream, const FlChannelOps *ops,
@@ -29,6 +35,7 @@ FlLink_GiveBack(FlLink *link)
 {
     if (link->channel == NULL)
         return;
+    link->channel->bite = 0;
     link->channel = NULL;
     if (FlIOStream_GiveBack(link->stream) < 0)
         PyErr_WriteUnraisable(link->stream);
@@ -51,6 +58,8 @@ make_room(FlLink *link, size_t n, uint64_t limit)
     size_t need = (size_t)link->used + n;
     size_t size = have * 2 < LINK_FIRST ? LINK_FIRST : have * 2;
 
+    if (limit <= LINK_BELIEVED)
+        size = (size_t)limit;
     if (need <= have)
         return 0;
     Py_CLEAR(link->lent); /* what is referred to twice cannot be resized */
@@ -96,7 +105,10 @@ FlLink_Lend(FlLink *link, size_t *n, uint64_t most)
     size_t room;
 
     Py_CLEAR(link->lent);
-    if (link->body == NULL || PyBytes_GET_SIZE(link->body) == link->used)
+    if (link->body == NULL)
+        return NULL;
+    if (PyBytes_GET_SIZE(link->body) == link->used &&
+        make_room(link, 1, (uint64_t)link->used + most) < 0)
         return NULL;
     room = (size_t)(PyBytes_GET_SIZE(link->body) - link->used);
     *n = room > most ? (size_t)most : room;
@@ -116,6 +128,12 @@ FlLink_Returned(FlLink *link, size_t n)
     }
     Py_CLEAR(link->lent);
     return p;
+}
+
+PyObject *
+FlLink_Keeper(FlLink *link)
+{
+    return Py_XNewRef(link->lent);
 }
 
 void

@@ -1,9 +1,8 @@
 /* link.h -- a stream that somebody else reads, and the body that its bytes make up.
  *
  * What the client's connection and a WebSocket share: both borrow a stream as its
- * channel's consumer, put together bodies whose length a peer has promised (memory is
- * given as bytes arrive: it begins small and doubles) and let the channel receive into
- * that memory.
+ * channel's consumer, put together bodies whose length a peer has promised (link.c says
+ * what a promise is worth) and let the channel receive into that memory.
  *
  * Invariant: `channel` is NULL from the moment on that the stream is given back; the
  * lent memory is kept by a reference of its own, whatever happens to the body.
@@ -44,13 +43,16 @@ int FlLink_Add(FlLink *link, const char *p, size_t n, uint64_t limit);
 /* The body as bytes of its exact size, and none is left; NULL with MemoryError. */
 PyObject *FlLink_TakeBody(FlLink *link);
 
-/* Memory of the body for at most `most` bytes to come, or NULL when it is full (growing
- * may fail: FlLink_Add does it, where that is told). */
+/* Memory of the body, once it has begun, for at most `most` (> 0) bytes to come; NULL,
+ * perhaps with MemoryError. */
 char *FlLink_Lend(FlLink *link, size_t *n, uint64_t most);
 
 /* n bytes came into lent memory. Where they stand in the body, which has grown by them,
  * or NULL when the body is another by now. */
 char *FlLink_Returned(FlLink *link, size_t n);
+
+/* What keeps the memory lent where it is: new reference, or NULL without an exception. */
+PyObject *FlLink_Keeper(FlLink *link);
 
 /* No body any more. */
 void FlLink_Forget(FlLink *link);

@@ -190,6 +190,8 @@ struct FlChannel {
     fl_queued *queue; /* owned ring; queue_room is 0 or a power of two */
     uint32_t queue_at, queue_len, queue_room;
     uint16_t corked;
+    uint32_t bite;         /* a receive into the shared buffer takes so much at most; 0:
+                            * all it can. The consumer's to set */
     size_t queued;         /* bytes in the queue, files included */
     uint64_t total_queued; /* bytes ever given to write; IOStream._total_write_index */
     uint64_t total_sent;

@@ -242,6 +242,8 @@ find_landing(FlChannel *ch, struct landing *at)
     }
     at->shared = true;
     at->memory = FlLoop_TakeBuffer(ch->loop, &at->room);
+    if (ch->bite > 0 && at->room > ch->bite)
+        at->room = ch->bite;
     return at->memory == NULL ? -1 : 0;
 }
 

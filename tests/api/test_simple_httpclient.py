@@ -1190,6 +1190,28 @@ class TestAnswers:
         with RawServer(serve) as server:
             run(main, server)
 
+    # A head is read in bites of 16 KiB, 4 MiB of a promise are believed at once.
+    @pytest.mark.parametrize("tls", [False, True])
+    @pytest.mark.parametrize(
+        "size", [16_000, 16_384, 262_144, 4 << 20, (4 << 20) + 1, (9 << 20) + 7]
+    )
+    def test_a_body_of_any_size_is_whole(self, size, tls):
+        body = (bytes(range(251)) * (size // 251 + 1))[:size]
+
+        def serve(conn, server):
+            for cut in (100, size // 2, size):
+                server.request(conn)
+                answer = ok(body)
+                conn.sendall(answer[:cut])
+                conn.sendall(answer[cut:])
+
+        kwargs = {"ca_certs": CERTIFICATE} if tls else {}
+        with RawServer(serve, server_tls() if tls else None) as server:
+            found, _ = fetch_all([server.url] * 3, **kwargs)
+            assert server.accepted == 1
+        assert [answer.body == body for answer in found] == [True] * 3
+        assert found[0].buffer.read() == body
+
     def test_max_body_size(self):
         for answer in (
             ok(b"x" * 1001),
