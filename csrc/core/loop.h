@@ -54,6 +54,14 @@ typedef struct FlStats {
     uint64_t bytes_sent;
 } FlStats;
 
+/* A registration of a watch that may be gone. */
+typedef struct {
+    int fd;
+    uint32_t generation;
+} fl_heard;
+
+enum { FL_HEARD = 4 };
+
 struct FlLoop {
     PyObject_HEAD
     FlState *st;   /* borrowed */
@@ -88,6 +96,10 @@ struct FlLoop {
     bool prompt;         /* the last wait for events did not sleep */
     uint64_t last_poll;  /* when epoll was asked last */
     unsigned ticks_unpolled;
+    fl_heard heard[FL_HEARD]; /* who was heard of lately, the latest last */
+    uint8_t heard_n;
+    uint8_t vain_guesses;        /* guesses in a row that gave nothing, */
+    uint8_t guess_spared;        /* ... and for how many ticks there are none */
     uint64_t last_release;       /* when the GIL was free last */
     char *buffer;                /* owned; NULL while checked out */
     struct FlTask *parked;       /* owned: suspended coroutines survive the collector */

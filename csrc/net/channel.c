@@ -138,6 +138,7 @@ FlChannel_Init(FlChannel *ch, FlLoop *loop, PyObject *owner,
     memset(ch, 0, sizeof *ch);
     ch->watch.fd = fd;
     ch->watch.ready = channel_ready;
+    ch->watch.guess = !io->escapes;
     ch->loop = (FlLoop *)Py_NewRef((PyObject *)loop);
     ch->owner = owner;
     ch->own = own;
@@ -346,7 +347,8 @@ channel_ready(FlLoop *loop, fl_watch *watch, uint32_t events)
     FlChannel *ch = channel_of(watch);
     PyObject *owner = Py_NewRef(ch->owner);
     bool over = (events & (EPOLLERR | EPOLLHUP)) != 0;
-    bool readable = over || (events & EPOLLIN);
+    bool guessed = events == 0;
+    bool readable = over || guessed || (events & EPOLLIN);
     bool wanted = ch->want_read;
     bool dry = false;
     int err = 0;
@@ -372,7 +374,7 @@ channel_ready(FlLoop *loop, fl_watch *watch, uint32_t events)
         if (err == 0 && !ch->closed && over && (dry || !ch->want_read))
             err = fl_channel_give_up(ch);
         if (err == 0 && !ch->closed)
-            if (fl_channel_settle(ch, !readable || wanted) < 0)
+            if (fl_channel_settle(ch, !readable || guessed || wanted) < 0)
                 err = fl_channel_fail_raised(ch);
     }
     Py_DECREF(owner);

@@ -24,7 +24,7 @@ struct FlLoop; /* sys never looks inside */
 typedef struct fl_watch fl_watch;
 
 /* Called for every event of a watch; escapes. 0, or -1 when a fatal exception is set
- * and the loop must be left. */
+ * and the loop must be left. No event at all is a guess: see `guess`. */
 typedef int (*fl_ready_fn)(struct FlLoop *loop, fl_watch *watch, uint32_t events);
 
 struct fl_watch {
@@ -34,6 +34,7 @@ struct fl_watch {
     fl_ready_fn ready;   /* set before adding */
     void *owner; /* what the loop keeps alive while registered; may be NULL; sys never
                     looks at it */
+    bool guess;  /* `ready` may be called without an event, to look for itself */
     bool idle;   /* kept registered though nobody waits: whoever wants the descriptor
                     takes its place */
 };
