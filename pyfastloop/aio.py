@@ -388,7 +388,11 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads
         _log.error("\n".join(lines), exc_info=info)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Report a lost exception to the handler that is set, else log it."""
+        """Report a lost exception to the handler that is set, else log it.
+
+        The handler runs in the context of the task or callback that raised it, where
+        `context` tells of one that knows its context.
+        """
         for key in ("future", "task", "handle"):
             made = getattr(context.get(key), "_source_traceback", None)
             if made and "source_traceback" not in context:
@@ -398,7 +402,14 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads
             if handler is None:
                 self.default_exception_handler(context)
             else:
-                handler(self, context)
+                found = (context.get(key) for key in ("task", "future", "handle"))
+                source = next((each for each in found if each is not None), None)
+                get_context = getattr(source, "get_context", None)
+                run_in = None if get_context is None else get_context()
+                if run_in is None:
+                    handler(self, context)
+                else:
+                    run_in.run(handler, self, context)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:

@@ -666,6 +666,32 @@ def test_exception_in_a_callback_goes_to_the_handler(loop):
     assert isinstance(context["handle"], asyncio.Handle)
 
 
+def test_the_exception_handler_runs_in_the_context_of_what_raised(loop):
+    variable = contextvars.ContextVar("variable", default="none")
+    seen = []
+
+    def fails():
+        raise ZeroDivisionError
+
+    async def task_fails():
+        variable.set("task's")
+        raise ZeroDivisionError
+
+    loop.set_exception_handler(lambda loop, context: seen.append(variable.get()))
+    context = contextvars.copy_context()
+    context.run(variable.set, "callback's")
+    loop.call_soon(fails, context=context)
+    loop.call_later(0, fails, context=context)
+    task = loop.create_task(task_fails())
+    turn(loop, 3)
+    del task
+    gc.collect()
+    if sys.version_info >= (3, 12):  # before, tasks of asyncio do not tell theirs
+        assert seen == ["callback's", "callback's", "task's"]
+    elif isinstance(loop, pyfastloop.aio.Loop):
+        assert seen == ["callback's", "callback's", "none"]
+
+
 def test_default_exception_handler_logs(loop, caplog):
     def fails():
         raise ZeroDivisionError
