@@ -204,9 +204,10 @@ FlRoutes_LookAround(FlRoutes *self, PyObject *server)
 static bool
 list_current(const FlRouteList *list)
 {
-    if (PyList_GET_SIZE(list->rules) != list->count ||
-        memcmp(PySequence_Fast_ITEMS(list->rules), list->seen,
-               (size_t)list->count * sizeof(PyObject *)) != 0)
+    if (PyList_GET_SIZE(list->rules) != list->count)
+        return false;
+    if (list->count > 0 && memcmp(PySequence_Fast_ITEMS(list->rules), list->seen,
+                                  (size_t)list->count * sizeof(PyObject *)) != 0)
         return false;
     for (Py_ssize_t i = 0; list->nested && i < list->count; i++) {
         const FlRouteList *inner = list->routes[i].inner;

@@ -148,3 +148,36 @@ for name, function in {
 }.items():
     function.__name__ = name
     scenario(function)
+
+
+@scenario
+def http_tables() -> Iterator[Once]:
+    """The routes of an application, those for hosts and of inner routers included."""
+    logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
+    loop = IOLoop()
+    loop.make_current()
+
+    async def ask() -> None:
+        app = web.Application(
+            [(r"/in/.*", [(r"/in/(?P<name>\w+)", Plain)]), (r"/", Plain)],
+            default_host="stand-in",
+        )
+        app.add_handlers(r"(www\.)?a", [(r"/host", Plain)])
+        app.add_handlers("stand-in", [(r"/default", Plain)])
+        server = httpserver.HTTPServer(app)
+        server.listen(0, "127.0.0.1")
+        (sock,) = server._sockets.values()
+        client = iostream.IOStream(socket.socket())
+        await client.connect(sock.getsockname())
+        for path in (b"/", b"/host", b"/in/x", b"/default"):
+            await client.write(b"POST " + path + HEAD)
+            await client.read_until(b"\r\n\r\n")
+        app.default_router.rules.pop()
+        await client.write(b"GET /nowhere" + HEAD)
+        await client.read_until(b"</html>")
+        client.close()
+        server.stop()
+        await server.close_all_connections()
+
+    yield lambda: loop.run_sync(ask)
+    loop.close()
