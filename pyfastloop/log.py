@@ -261,7 +261,8 @@ class AccessLog(_core.AccessLog):
       and agent.
 
     What a peer sent is escaped. Lines that the file does not take are kept up to a
-    megabyte and then dropped: ``lost`` counts them.
+    megabyte and then dropped: ``lost`` counts them. A blocking descriptor, a pipe to a
+    slow reader say, holds the loop up instead.
     """
 
     def __new__(cls, file: str | os.PathLike[str] | int, format: str = "text") -> Self:

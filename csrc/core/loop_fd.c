@@ -157,12 +157,14 @@ FlWatch_Handlers(FlLoop *loop)
 
         if (self == NULL || self->handler == NULL)
             continue;
+        Py_INCREF(self); /* what is made may run the collector, and that anything */
         key = PyLong_FromSize_t(fd);
         pair = PyTuple_Pack(2, self->file, self->handler);
         if (key == NULL || pair == NULL || PyDict_SetItem(all, key, pair) < 0)
             Py_CLEAR(all);
         Py_XDECREF(key);
         Py_XDECREF(pair);
+        Py_DECREF(self);
     }
     return all;
 }

@@ -142,6 +142,7 @@ file_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (file == NULL)
         goto done;
     file->path = Py_NewRef(given);
+    file->fd = -1; /* opening may let other threads look at it */
     file->fd = open_path(root, path, cached && root != NULL);
     err = file->fd < 0 ? file->fd : fl_file_look(file->fd, &file->facts);
     if (err < 0) {
@@ -158,11 +159,12 @@ done:
 static int
 check_open(FlOpenFile *file, Py_ssize_t n, long long offset)
 {
-    if (file->fd >= 0 && n >= 0 && offset >= 0)
+    if (file->fd >= 0 && n >= 0 && offset >= 0 && offset <= INT64_MAX - n)
         return 0;
-    PyErr_SetString(PyExc_ValueError, file->fd < 0
-                                          ? "the file is closed"
-                                          : "offset and size must not be negative");
+    PyErr_SetString(PyExc_ValueError,
+                    file->fd < 0 ? "the file is closed"
+                                 : "offset and size must not be negative, or larger "
+                                   "than any file");
     return -1;
 }
 

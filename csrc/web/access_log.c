@@ -1,9 +1,8 @@
 /* access_log.c -- see access_log.h: `_core.AccessLog`, the base of log.AccessLog.
  *
  * Lines are written together in the loop's next turn. The date of a second is formatted
- * once. A file that does not take what is written (a pipe that is full, a disk that is)
- * never delays an answer: lines are kept up to KEEP_MOST bytes, then dropped and counted
- * (`lost`).
+ * once. What a file refuses (a non-blocking pipe that is full, a disk that is) is kept up
+ * to KEEP_MOST bytes, then dropped and counted (`lost`): no answer waits for it.
  *
  * Layer: web. Threads: none; under the GIL.
  */

@@ -292,8 +292,10 @@ def test_an_open_file(root):
     assert file.read_cached(1, 3) == b"mal"
     assert file.read_cached(5, 3) == b""
     assert file.fetch(0, 100) is None
-    with pytest.raises(ValueError):
-        file.read(-1, 1)
+    for offset, size in ((-1, 1), (0, -1), (2**63 - 1, 1)):
+        for method in (file.read, file.read_cached, file.fetch):
+            with pytest.raises(ValueError):
+                method(offset, size)
     folder = _core.OpenFile(None, str(root))
     assert (folder.regular, folder.folder) == (False, True)
     with pytest.raises(IsADirectoryError):
