@@ -395,8 +395,12 @@ class FetchFuture(Future[HTTPResponse]):
     def cancel(self, msg: Any | None = None) -> bool: ...
 
 class HTTPClientMethods:
-    def fetch(
-        self, request: str | HTTPRequest, raise_error: bool = True, **kwargs: Any
+    def _fetch(
+        self,
+        request: str | HTTPRequest,
+        raise_error: bool,
+        kwargs: dict[str, Any],
+        /,
     ) -> Future[HTTPResponse]: ...
     def _fetch_impl(
         self, request: HTTPRequest, callback: Callable[[HTTPResponse], None]

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import datetime
 import functools
 import ssl
@@ -372,6 +373,14 @@ class _RequestProxy:
             return self.defaults.get(name)
         return value
 
+    def _as_changed(self) -> HTTPRequest:
+        """The request with what a program's fetch_impl has set on this object."""
+        changed = copy.copy(self.request)
+        for name, value in vars(self).items():
+            if name not in ("request", "defaults"):
+                setattr(changed, name, value)
+        return changed
+
 
 class AsyncHTTPClient(_core.HTTPClientMethods, Configurable):
     """A client that does not block: ``response = await AsyncHTTPClient().fetch(url)``.
@@ -443,6 +452,25 @@ class AsyncHTTPClient(_core.HTTPClientMethods, Configurable):
                     "another AsyncHTTPClient stood in the place of this one: clients "
                     "were made or closed from two threads"
                 )
+
+    def fetch(
+        self,
+        request: str | HTTPRequest,
+        raise_error: bool = True,
+        **kwargs: Any,
+    ) -> Future[HTTPResponse]:
+        """Send *request*, a URL or an `HTTPRequest`, and give a future of the answer.
+
+        With a URL, keyword arguments are those of `HTTPRequest`. With
+        ``raise_error=False`` an answer with an unsuccessful status is a result too;
+        a request that got no answer raises in any case.
+
+        ``callback=f``, or a callable in the second place (Tornado 3 and 4): *f* gets
+        an `HTTPResponse` through the loop, whatever happened.
+
+        Raises RuntimeError when the client is closed.
+        """
+        return self._fetch(request, raise_error, kwargs)
 
     def _hand_on(
         self,

@@ -162,6 +162,7 @@
     X(protocol)            \
     X(remote_ip)           \
     X(start_request)       \
+    X(_as_changed)         \
     X(_at_work)            \
     X(_body)               \
     X(_enqueue)            \

@@ -170,10 +170,14 @@ FlExchange_Go(FlExchange *self, FlClientLink *link)
 static int
 begin(FlExchange *self)
 {
-    FlOutgoing *out = FlOutgoing_Of(self);
+    FlOutgoing *out = NULL;
     FlClientLink *link = NULL;
     int err;
 
+    if (self->given == NULL)
+        PyErr_SetString(PyExc_RuntimeError, "the exchange has no request yet");
+    else
+        out = FlOutgoing_Of(self);
     if (out == NULL)
         return -1;
     Py_XSETREF(self->out, out);
@@ -383,7 +387,7 @@ FlExchange_Complete(FlExchange *self, PyObject *body)
 
     if (self->finished)
         return 0;
-    if (self->out == NULL || self->headers == NULL) {
+    if (self->out == NULL || self->headers == NULL || self->original_request == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "no answer has come yet");
         return -1;
     }

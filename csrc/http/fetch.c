@@ -212,8 +212,38 @@ submit(FlExchange *self, PyObject *client)
 
 /* ---- the methods of clients ---- */
 
-static PyObject *client_fetch_impl(PyObject *self, PyObject *const *args,
-                                   Py_ssize_t nargs, PyObject *kw);
+/* Takes the request that a fetch_impl was called with. A _RequestProxy on which a program
+ * has set something (headers, mostly) is sent as it is now. 0 or -1. escapes */
+static int
+take_request(FlExchange *self, PyObject *client, PyObject *request)
+{
+    FlState *st = self->st;
+    PyObject *type =
+        FlState_Lazy(st, &st->RequestProxy, "pyfastloop.httpclient", "_RequestProxy");
+    PyObject *own;
+
+    if (type == NULL)
+        return -1;
+    if (!PyObject_TypeCheck(request, (PyTypeObject *)type)) {
+        self->given = Py_NewRef(request);
+        self->original_request = Py_NewRef(request);
+        self->defaults = PyObject_GetAttr(client, st->str_defaults);
+        return self->defaults == NULL ? -1 : 0;
+    }
+    self->original_request = PyObject_GetAttr(request, st->str_request);
+    self->defaults = PyObject_GetAttr(request, st->str_defaults);
+    own = PyObject_GenericGetDict(request, NULL);
+    if (self->original_request == NULL || self->defaults == NULL || own == NULL) {
+        Py_XDECREF(own);
+        return -1;
+    }
+    if (PyDict_GET_SIZE(own) > 2) /* request and defaults */
+        self->given = PyObject_CallMethodNoArgs(request, st->str__as_changed);
+    else
+        self->given = Py_NewRef(self->original_request);
+    Py_DECREF(own);
+    return self->given == NULL ? -1 : 0;
+}
 
 /* SimpleAsyncHTTPClient.fetch_impl, as it is called from outside. */
 static PyObject *
@@ -221,7 +251,7 @@ client_fetch_impl(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObj
 {
     static const char *const names[] = {"request", "callback"};
     FlState *st = FlState_OfType(Py_TYPE(self));
-    PyObject *proxy_type, *callback;
+    PyObject *callback;
     FlExchange *exchange;
     int err;
 
@@ -232,19 +262,10 @@ client_fetch_impl(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObj
         PyErr_SetString(PyExc_TypeError, "fetch_impl() takes request and callback");
         return NULL;
     }
-    proxy_type =
-        FlState_Lazy(st, &st->RequestProxy, "pyfastloop.httpclient", "_RequestProxy");
-    exchange = proxy_type == NULL ? NULL : FlExchange_New(st);
+    exchange = FlExchange_New(st);
     if (exchange == NULL)
         return NULL;
-    if (PyObject_TypeCheck(args[0], (PyTypeObject *)proxy_type)) {
-        err = PyObject_SetAttr((PyObject *)exchange, st->str_request, args[0]);
-    } else {
-        exchange->given = Py_NewRef(args[0]);
-        exchange->original_request = Py_NewRef(args[0]);
-        exchange->defaults = PyObject_GetAttr(self, st->str_defaults);
-        err = exchange->defaults == NULL ? -1 : 0;
-    }
+    err = take_request(exchange, self, args[0]);
     callback = args[1];
     exchange->future = FlFetchFuture_OfCallback(callback);
     if (exchange->future == NULL)
@@ -257,67 +278,10 @@ client_fetch_impl(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObj
     Py_RETURN_NONE;
 }
 
-/* What a call of fetch() was given. */
-typedef struct {
-    PyObject *request;     /* borrowed or NULL */
-    PyObject *raise_error; /* borrowed or NULL */
-    PyObject *callback;    /* borrowed or NULL */
-    PyObject *rest;        /* owned dict or NULL: arguments of HTTPRequest */
-} FetchArgs;
-
-static int
-fetch_args(FetchArgs *out, PyObject *const *args, Py_ssize_t nargs, PyObject *kw)
-{
-    Py_ssize_t words = kw == NULL ? 0 : PyTuple_GET_SIZE(kw);
-
-    if (nargs > 2) {
-        PyErr_Format(PyExc_TypeError,
-                     "fetch() takes request and raise_error by position, got %zd",
-                     nargs);
-        return -1;
-    }
-    out->request = nargs > 0 ? args[0] : NULL;
-    out->raise_error = nargs > 1 ? args[1] : NULL;
-    for (Py_ssize_t i = 0; i < words; i++) {
-        PyObject *name = PyTuple_GET_ITEM(kw, i), *value = args[nargs + i];
-        PyObject **known = NULL;
-
-        if (PyUnicode_CompareWithASCIIString(name, "callback") == 0)
-            known = &out->callback;
-        else if (PyUnicode_CompareWithASCIIString(name, "raise_error") == 0)
-            known = &out->raise_error;
-        else if (PyUnicode_CompareWithASCIIString(name, "request") == 0)
-            known = &out->request;
-        if (known != NULL && *known != NULL) {
-            PyErr_Format(PyExc_TypeError, "fetch() got two values for '%U'", name);
-            return -1;
-        }
-        if (known != NULL) {
-            *known = value;
-            continue;
-        }
-        if (out->rest == NULL && (out->rest = PyDict_New()) == NULL)
-            return -1;
-        if (PyDict_SetItem(out->rest, name, value) < 0)
-            return -1;
-    }
-    if (out->request == NULL) {
-        PyErr_SetString(PyExc_TypeError,
-                        "fetch() missing a required argument: 'request'");
-        return -1;
-    }
-    if (out->raise_error != NULL && PyCallable_Check(out->raise_error)) {
-        out->callback = out->raise_error; /* in the second place: Tornado 3 and 4 */
-        out->raise_error = NULL;
-    }
-    if (out->callback == Py_None)
-        out->callback = NULL;
-    return 0;
-}
-
-/* The HTTPRequest of a call; new reference. escapes */
+/* The HTTPRequest of a call: `asked` is one, or a URL that `rest` (a dict, NULL: empty)
+ * goes with. New reference. escapes */
 static PyObject *
-request_of(FlState *st, const FetchArgs *given)
+request_of(FlState *st, PyObject *asked, PyObject *rest)
 {
     PyObject *type =
         FlState_Lazy(st, &st->HTTPRequest, "pyfastloop.httpclient", "HTTPRequest");
@@ -326,22 +290,20 @@ request_of(FlState *st, const FetchArgs *given)
 
     if (type == NULL)
         return NULL;
-    is_one = PyUnicode_CheckExact(given->request)
-                 ? 0
-                 : PyObject_IsInstance(given->request, type);
+    is_one = PyUnicode_CheckExact(asked) ? 0 : PyObject_IsInstance(asked, type);
     if (is_one < 0)
         return NULL;
-    if (is_one && given->rest == NULL)
-        return Py_NewRef(given->request);
-    if (!is_one && given->rest == NULL)
-        return PyObject_CallOneArg(type, given->request);
+    if (is_one && rest == NULL)
+        return Py_NewRef(asked);
+    if (!is_one && rest == NULL)
+        return PyObject_CallOneArg(type, asked);
     if (!is_one) {
-        args = PyTuple_Pack(1, given->request);
-        request = args == NULL ? NULL : PyObject_Call(type, args, given->rest);
+        args = PyTuple_Pack(1, asked);
+        request = args == NULL ? NULL : PyObject_Call(type, args, rest);
         Py_XDECREF(args);
         return request;
     }
-    names = PyDict_Keys(given->rest);
+    names = PyDict_Keys(rest);
     text = names == NULL || PyList_Sort(names) < 0 ? NULL : PyObject_Repr(names);
     if (text != NULL)
         PyErr_Format(PyExc_ValueError,
@@ -409,14 +371,41 @@ hand_over(FlState *st, PyObject *client, PyObject *request, PyObject *future)
     return err;
 }
 
+/* The callback of a call: what was given by name, taken out of kwargs, or a callable in
+ * the place of raise_error (Tornado 3 and 4). New reference; NULL for none, or with an
+ * exception. */
 static PyObject *
-client_fetch(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kw)
+callback_of(FlState *st, PyObject *raise_error, PyObject *kwargs)
+{
+    PyObject *callback = NULL;
+
+    if (PyDict_GET_SIZE(kwargs) > 0) {
+        callback = Py_XNewRef(PyDict_GetItemWithError(kwargs, st->str_callback));
+        if (callback != NULL && PyDict_DelItem(kwargs, st->str_callback) < 0)
+            Py_CLEAR(callback);
+        if (PyErr_Occurred())
+            return NULL;
+    }
+    if (!PyBool_Check(raise_error) && PyCallable_Check(raise_error))
+        Py_XSETREF(callback, Py_NewRef(raise_error));
+    if (callback == Py_None)
+        Py_CLEAR(callback);
+    return callback;
+}
+
+/* _fetch(request, raise_error, kwargs): fetch() with its keyword arguments as a dict that
+ * nobody else has. */
+static PyObject *
+client_fetch(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     FlState *st = FlState_OfType(Py_TYPE(self));
-    FetchArgs given = {NULL, NULL, NULL, NULL};
-    PyObject *request = NULL, *future = NULL, *result;
-    int raise_error = 1, closed, err = -1;
+    PyObject *callback, *request = NULL, *future = NULL, *result;
+    int raise_error, closed, err = -1;
 
+    if (nargs != 3 || !PyDict_CheckExact(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "_fetch(request, raise_error, kwargs: dict)");
+        return NULL;
+    }
     result = PyObject_GetAttr(self, st->str__closed);
     closed = result == NULL ? -1 : PyObject_IsTrue(result);
     Py_XDECREF(result);
@@ -424,48 +413,42 @@ client_fetch(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *
         PyErr_SetString(
             PyExc_RuntimeError,
             "fetch() on a closed AsyncHTTPClient: close() was called on it");
-    if (closed != 0 || fetch_args(&given, args, nargs, kw) < 0)
-        goto done;
-    if (given.raise_error != NULL)
-        raise_error = PyObject_IsTrue(given.raise_error);
-    request = raise_error < 0 ? NULL : request_of(st, &given);
+    if (closed != 0)
+        return NULL;
+    callback = callback_of(st, args[1], args[2]);
+    if (callback == NULL && PyErr_Occurred())
+        return NULL;
+    raise_error = callback != NULL ? 1 : PyObject_IsTrue(args[1]);
+    if (raise_error >= 0)
+        request =
+            request_of(st, args[0], PyDict_GET_SIZE(args[2]) > 0 ? args[2] : NULL);
     future = request == NULL ? NULL : FlFetchFuture_New(st, raise_error != 0);
     if (future == NULL)
         goto done;
-    if (given.callback != NULL) {
+    if (callback != NULL) {
         result = PyObject_CallMethodObjArgs(self, st->str__hand_on, request, future,
-                                            given.callback, NULL);
+                                            callback, NULL);
         if (result == NULL)
             goto done;
         Py_DECREF(result);
     }
     err = hand_over(st, self, request, future);
 done:
-    Py_XDECREF(given.rest);
+    Py_XDECREF(callback);
     Py_XDECREF(request);
     if (err < 0)
         Py_CLEAR(future);
     return future;
 }
 
-PyDoc_STRVAR(
-    client_fetch_doc,
-    "fetch($self, /, request, raise_error=True, **kwargs)\n--\n\n"
-    "Send *request*, a URL or an `HTTPRequest`, and give a future of the answer.\n\n"
-    "With a URL, keyword arguments are those of `HTTPRequest`. With\n"
-    "``raise_error=False`` an answer with an unsuccessful status is a result too;\n"
-    "a request that got no answer raises in any case.\n\n"
-    "``callback=f``, or a callable in the second place (Tornado 3 and 4): *f* gets\n"
-    "an `HTTPResponse` through the loop, whatever happened.\n\n"
-    "Raises RuntimeError when the client is closed.");
-
 PyDoc_STRVAR(client_fetch_impl_doc,
              "_fetch_impl($self, /, request, callback)\n--\n\n"
              "Start *request*, or queue it while ``max_clients`` are under way.");
 
 static PyMethodDef client_methods[] = {
-    {"fetch", (PyCFunction)(void (*)(void))client_fetch, METH_FASTCALL | METH_KEYWORDS,
-     client_fetch_doc},
+    {"_fetch", (PyCFunction)(void (*)(void))client_fetch, METH_FASTCALL,
+     "_fetch($self, request, raise_error, kwargs, /)\n--\n\n"
+     "What AsyncHTTPClient.fetch does."},
     {"_fetch_impl", (PyCFunction)(void (*)(void))client_fetch_impl,
      METH_FASTCALL | METH_KEYWORDS, client_fetch_impl_doc},
     {NULL, NULL, 0, NULL},

@@ -60,6 +60,7 @@ class SimpleAsyncHTTPClient(AsyncHTTPClient):
         )
         self.active: dict[_HTTPConnection, _HTTPConnection] = {}
         self.waiting: dict[_HTTPConnection, tuple[HTTPRequest, Any, object | None]] = {}
+        self._processing = False
         self._at_work: set[SimpleAsyncHTTPClient] = vars(self.io_loop).setdefault(
             "_http_clients_at_work", set()
         )
@@ -153,9 +154,15 @@ class SimpleAsyncHTTPClient(AsyncHTTPClient):
         )
 
     def _process_queue(self) -> None:
-        while self.queue and len(self.active) < self.max_clients:
-            exchange, _request, _caller = self.queue.popleft()
-            _request, _caller, timer = self.waiting.pop(exchange)
-            if timer is not None:
-                self.io_loop.remove_timeout(timer)
-            exchange._start()
+        if self._processing:
+            return  # one that failed at once has freed its slot: the loop below goes on
+        self._processing = True
+        try:
+            while self.queue and len(self.active) < self.max_clients:
+                exchange, _request, _caller = self.queue.popleft()
+                _request, _caller, timer = self.waiting.pop(exchange)
+                if timer is not None:
+                    self.io_loop.remove_timeout(timer)
+                exchange._start()
+        finally:
+            self._processing = False
