@@ -3,6 +3,7 @@
  * Layer: above all. Threads: with the interpreter.
  */
 #include "core/gen_multi.h"
+#include "core/gen_task.h"
 #include "core/stack.h"
 #include "core/task.h"
 
@@ -48,7 +49,7 @@ static PyMethodDef module_methods[] = {
     {"multi", FlGen_MultiFunction, METH_VARARGS,
      "The future of all futures of a list."},
     {"wrap", FlStack_WrapFunction, METH_O, "stack_context.wrap."},
-    {"gen_task", (PyCFunction)(void (*)(void))FlStack_TaskFunction,
+    {"gen_task", (PyCFunction)(void (*)(void))FlGenTask_Function,
      METH_FASTCALL | METH_KEYWORDS,
      "gen_task($module, func, /, *args, **kwargs)\n--\n\n"
      "Call ``func(*args, callback=..., **kwargs)``; a future of what the callback "

@@ -22,7 +22,7 @@ import contextvars
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from pyfastloop import _core
 
@@ -35,7 +35,17 @@ __all__ = [
     "wrap",
 ]
 
-_Contexts = tuple["StackContext | ExceptionStackContext", ...]
+class _TaskCallback(Protocol):
+    """The callback of a `gen.Task`, made by C: a context that fails the task's future."""
+
+    @property
+    def active(self) -> bool: ...
+
+    def exit(self, typ: Any, value: Any, tb: Any, /) -> bool | None: ...
+
+
+_Context: TypeAlias = "StackContext | ExceptionStackContext | _TaskCallback"
+_Contexts = tuple[_Context, ...]
 
 #: The contexts that are open, the outermost first.
 _contexts: contextvars.ContextVar[_Contexts] = contextvars.ContextVar(
@@ -145,22 +155,6 @@ class ExceptionStackContext(_Base):
             self._pop()
 
 
-class _FailsFuture(ExceptionStackContext):
-    """The exceptions of callbacks go into a future that is not done."""
-
-    active = True
-
-    def __init__(self, future: Any) -> None:
-        self.future = future
-
-    def exit(self, typ: Any, value: Any, tb: Any) -> bool | None:
-        """Fail the future."""
-        if value is None or self.future.done():
-            return None
-        self.future.set_exception(value)
-        return True
-
-
 class NullContext:
     """Leave all contexts: what is started inside belongs to nobody out there.
 
@@ -185,7 +179,7 @@ def _run_in(contexts: _Contexts, fn: Callable[..., Any], args: Any, kwargs: Any)
     """Call `fn` inside contexts that were captured earlier."""
     active = tuple(context for context in contexts if context.active)
     token = _contexts.set(active)
-    entered: list[StackContext | ExceptionStackContext] = []
+    entered: list[_Context] = []
     error: BaseException | None = None
     result = None
     try:
@@ -198,7 +192,7 @@ def _run_in(contexts: _Contexts, fn: Callable[..., Any], args: Any, kwargs: Any)
         except BaseException as exc:
             error = exc
         for context in reversed(entered):
-            if error is None and isinstance(context, ExceptionStackContext):
+            if error is None and not isinstance(context, StackContext):
                 continue
             if error is not None and not isinstance(error, Exception):
                 if isinstance(context, StackContext):
@@ -231,7 +225,7 @@ def _settle(contexts: _Contexts, error: BaseException) -> BaseException | None:
     try:
         for depth in range(len(contexts) - 1, -1, -1):
             context = contexts[depth]
-            if not (context.active and isinstance(context, ExceptionStackContext)):
+            if not context.active or isinstance(context, StackContext):
                 continue
             _contexts.set(contexts[:depth])
             try:
@@ -267,7 +261,6 @@ _core.set_hooks(
     stack_contexts=_contexts,
     settle=_settle,
     run_in=_run_in,
-    ExceptionStackContext=ExceptionStackContext,
-    FailsFuture=_FailsFuture,
+    StackContext=StackContext,
     inconsistent=StackContextInconsistentError,
 )

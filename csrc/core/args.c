@@ -58,3 +58,23 @@ done:
     PyMem_Free(placed);
     return res;
 }
+
+int
+FlArgs_Pack(PyObject *const *args, Py_ssize_t nargs, PyObject *kw, PyObject **tuple,
+            PyObject **dict)
+{
+    Py_ssize_t words = kw == NULL ? 0 : PyTuple_GET_SIZE(kw);
+
+    *tuple = PyTuple_New(nargs);
+    *dict = PyDict_New();
+    for (Py_ssize_t i = 0; *tuple != NULL && i < nargs; i++)
+        PyTuple_SET_ITEM(*tuple, i, Py_NewRef(args[i]));
+    for (Py_ssize_t i = 0; *dict != NULL && i < words; i++)
+        if (PyDict_SetItem(*dict, PyTuple_GET_ITEM(kw, i), args[nargs + i]) < 0)
+            Py_CLEAR(*dict);
+    if (*tuple != NULL && *dict != NULL)
+        return 0;
+    Py_CLEAR(*tuple);
+    Py_CLEAR(*dict);
+    return -1;
+}

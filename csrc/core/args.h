@@ -19,4 +19,9 @@ PyObject *FlArgs_Retry(const char *name, PyObject *self, PyObject *const *args,
                        Py_ssize_t nargs, PyObject *kw, fl_fast_method method,
                        const char *const *names, Py_ssize_t needed); /* escapes */
 
+/* A vectorcall's arguments as a tuple and a dict, new references. 0, or -1 with both
+ * NULL. */
+int FlArgs_Pack(PyObject *const *args, Py_ssize_t nargs, PyObject *kw, PyObject **tuple,
+                PyObject **dict);
+
 #endif

@@ -17,13 +17,12 @@ PyObject *FlStack_Wrap(FlState *st, PyObject *callable);
 PyObject *FlStack_WrapIn(FlState *st, PyObject *callable,
                          PyObject *context); /* escapes where one is open */
 
-/* Whether FlStack_Wrap made callable (which may be NULL). */
+/* Whether callable (which may be NULL) brings its contexts: FlStack_Wrap made it, or it
+ * is the callback of a gen.Task. */
 bool FlStack_IsWrapped(FlState *st, PyObject *callable);
 
-/* _core.wrap(callable), and gen.Task(function, *args, **kwargs). */
+/* _core.wrap(callable). */
 PyObject *FlStack_WrapFunction(PyObject *module, PyObject *callable);
-PyObject *FlStack_TaskFunction(PyObject *module, PyObject *const *args,
-                               Py_ssize_t nargs, PyObject *kw); /* escapes */
 
 /* The contexts that are open, to compare by identity: new reference. NULL without an
  * exception where the module was never imported. */

@@ -3,56 +3,39 @@
  * What stack_context.wrap() makes: called by whomever, it runs its function inside the
  * contexts that were open then, and their handlers see what it raises. As long as all
  * of them only look at exceptions nothing is entered, and it is done here; a
- * StackContext among them is entered by Python. Beside it the callback of gen.Task,
- * which ends a future.
+ * StackContext among them is entered by Python.
  *
  * Layer: core. Threads: with the interpreter.
  */
+#include "core/args.h"
+#include "core/gen_task.h"
 #include "core/stack.h"
-
-#include <string.h>
-
-#include "core/future.h"
 
 typedef struct {
     PyObject_HEAD
     vectorcallfunc call;
     FlState *st;        /* borrowed */
     PyObject *function; /* owned */
-    PyObject *contexts; /* owned; tuple. NULL: function is the future to end */
-    bool plain;         /* all of them are ExceptionStackContexts */
+    PyObject *contexts; /* owned; tuple */
+    bool plain;         /* none of them is a StackContext */
     PyObject *weakrefs;
 } FlStackCall;
 
 /* ---- calling ---- */
 
+/* A StackContext among them is entered: Python's affair. */
 static PyObject *
-keyword_dict(PyObject *const *values, PyObject *kw)
+call_entered(FlState *st, PyObject *function, PyObject *contexts, PyObject *const *args,
+             size_t nargsf, PyObject *kw)
 {
-    PyObject *dict = PyDict_New();
+    PyObject *tuple, *dict, *res;
 
-    for (Py_ssize_t i = 0; dict != NULL && kw != NULL && i < PyTuple_GET_SIZE(kw); i++)
-        if (PyDict_SetItem(dict, PyTuple_GET_ITEM(kw, i), values[i]) < 0)
-            Py_CLEAR(dict);
-    return dict;
-}
-
-/* hook(first, [second,] args, kwargs) */
-static PyObject *
-call_hook(PyObject *hook, PyObject *first, PyObject *second, PyObject *const *args,
-          size_t nargsf, PyObject *kw)
-{
-    Py_ssize_t n = PyVectorcall_NARGS(nargsf);
-    PyObject *tuple = PyTuple_New(n), *dict = keyword_dict(args + n, kw), *res = NULL;
-
-    for (Py_ssize_t i = 0; tuple != NULL && i < n; i++)
-        PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
-    if (tuple != NULL && dict != NULL && first != NULL)
-        res = PyObject_CallFunctionObjArgs(hook, first, second, tuple, dict, NULL);
-    else if (tuple != NULL && dict != NULL)
-        res = PyObject_CallFunctionObjArgs(hook, tuple, dict, NULL);
-    Py_XDECREF(tuple);
-    Py_XDECREF(dict);
+    if (FlArgs_Pack(args, PyVectorcall_NARGS(nargsf), kw, &tuple, &dict) < 0)
+        return NULL;
+    res = PyObject_CallFunctionObjArgs(st->hook_run_in, contexts, function, tuple, dict,
+                                       NULL);
+    Py_DECREF(tuple);
+    Py_DECREF(dict);
     return res;
 }
 
@@ -94,37 +77,11 @@ stack_call(PyObject *obj, PyObject *const *args, size_t nargsf, PyObject *kw)
         Py_RETURN_NONE; /* taken apart by the collector */
     function = Py_NewRef(self->function);
     contexts = Py_NewRef(self->contexts);
-    if (self->plain)
-        res = call_inside(st, function, contexts, args, nargsf, kw);
-    else
-        res = call_hook(st->hook_run_in, contexts, function, args, nargsf, kw);
+    res = (self->plain ? call_inside : call_entered)(st, function, contexts, args,
+                                                     nargsf, kw);
     Py_DECREF(function);
     Py_DECREF(contexts);
     return res;
-}
-
-/* The callback of gen.Task: one value, None, or Arguments. */
-static PyObject *
-end_future(PyObject *obj, PyObject *const *args, size_t nargsf, PyObject *kw)
-{
-    FlStackCall *self = (FlStackCall *)obj;
-    Py_ssize_t n = PyVectorcall_NARGS(nargsf);
-    PyObject *future, *value;
-    int err;
-
-    if (self->function == NULL)
-        Py_RETURN_NONE;
-    future = Py_NewRef(self->function);
-    if (n > 1 || (kw != NULL && PyTuple_GET_SIZE(kw) > 0))
-        value = call_hook(self->st->hook_Arguments, NULL, NULL, args, nargsf, kw);
-    else
-        value = Py_NewRef(n == 1 ? args[0] : Py_None);
-    err = value == NULL ? -1 : FlFuture_SetResultUnlessDone(future, value);
-    Py_XDECREF(value);
-    Py_DECREF(future);
-    if (err < 0)
-        return NULL;
-    Py_RETURN_NONE;
 }
 
 /* ---- making ---- */
@@ -136,15 +93,15 @@ stack_call_new(FlState *st, PyObject *function, PyObject *contexts)
 
     if (self == NULL)
         return NULL;
-    self->call = contexts != NULL ? stack_call : end_future;
+    self->call = stack_call;
     self->st = st;
     self->function = Py_NewRef(function);
-    self->contexts = Py_XNewRef(contexts);
+    self->contexts = Py_NewRef(contexts);
     self->plain = true;
     self->weakrefs = NULL;
-    for (Py_ssize_t i = 0; contexts != NULL && i < PyTuple_GET_SIZE(contexts); i++)
-        if (!PyType_IsSubtype(Py_TYPE(PyTuple_GET_ITEM(contexts, i)),
-                              (PyTypeObject *)st->hook_ExceptionStackContext))
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(contexts); i++)
+        if (PyType_IsSubtype(Py_TYPE(PyTuple_GET_ITEM(contexts, i)),
+                             (PyTypeObject *)st->hook_StackContext))
             self->plain = false;
     PyObject_GC_Track(self);
     return self;
@@ -153,7 +110,8 @@ stack_call_new(FlState *st, PyObject *function, PyObject *contexts)
 bool
 FlStack_IsWrapped(FlState *st, PyObject *callable)
 {
-    return callable != NULL && Py_IS_TYPE(callable, st->StackCall_type);
+    return callable != NULL && (Py_IS_TYPE(callable, st->StackCall_type) ||
+                                FlGenTask_IsCallback(st, callable));
 }
 
 PyObject *
@@ -174,99 +132,6 @@ PyObject *
 FlStack_WrapFunction(PyObject *module, PyObject *callable)
 {
     return FlStack_Wrap(FlState_OfModule(module), callable);
-}
-
-/* ---- gen.Task ---- */
-
-/* The contexts that are open and one more; new reference. */
-static PyObject *
-contexts_and(FlState *st, PyObject *context)
-{
-    PyObject *open = FlStack_Get(st), *more;
-    Py_ssize_t n = open == NULL ? 0 : PyTuple_GET_SIZE(open);
-
-    more = PyTuple_New(n + 1);
-    for (Py_ssize_t i = 0; more != NULL && i < n; i++)
-        PyTuple_SET_ITEM(more, i, Py_NewRef(PyTuple_GET_ITEM(open, i)));
-    if (more != NULL)
-        PyTuple_SET_ITEM(more, n, Py_NewRef(context));
-    Py_XDECREF(open);
-    return more;
-}
-
-/* function(*args, callback=callback): args and kw as they came, function before them. */
-static PyObject *
-call_with_callback(FlState *st, PyObject *const *args, Py_ssize_t nargs, PyObject *kw,
-                   PyObject *callback)
-{
-    Py_ssize_t named = kw == NULL ? 0 : PyTuple_GET_SIZE(kw), n = nargs + named;
-    PyObject *few[8], **values = few, *names, *res = NULL;
-
-    if (n + 1 > (Py_ssize_t)Py_ARRAY_LENGTH(few))
-        values = PyMem_New(PyObject *, n + 1);
-    names = PyTuple_New(named + 1);
-    if (names == NULL || values == NULL) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    memcpy(values, args, (size_t)n * sizeof *values);
-    values[n] = callback;
-    for (Py_ssize_t i = 0; i < named; i++)
-        PyTuple_SET_ITEM(names, i, Py_NewRef(PyTuple_GET_ITEM(kw, i)));
-    PyTuple_SET_ITEM(names, named, Py_NewRef(st->str_callback));
-    res = PyObject_Vectorcall(values[0], values + 1,
-                              (size_t)(nargs - 1) | PY_VECTORCALL_ARGUMENTS_OFFSET,
-                              names);
-done:
-    Py_XDECREF(names);
-    if (values != few)
-        PyMem_Free(values);
-    return res;
-}
-
-PyObject *
-FlStack_TaskFunction(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
-                     PyObject *kw)
-{
-    FlState *st = FlState_OfModule(module);
-    PyObject *future = NULL, *callback = NULL, *context = NULL, *contexts = NULL;
-    PyObject *token = NULL, *res = NULL, *exc;
-
-    if (nargs < 1) {
-        PyErr_SetString(PyExc_TypeError, "Task() takes a function and its arguments");
-        return NULL;
-    }
-    future = FlFuture_New(st, NULL);
-    if (future != NULL)
-        callback = (PyObject *)stack_call_new(st, future, NULL);
-    if (callback != NULL)
-        context = PyObject_CallOneArg(st->hook_FailsFuture, future);
-    if (context != NULL)
-        contexts = contexts_and(st, context);
-    if (contexts != NULL)
-        token = PyContextVar_Set(st->hook_stack_contexts, contexts);
-    if (token != NULL) {
-        res = call_with_callback(st, args, nargs, kw, callback);
-        exc = PyErr_GetRaisedException();
-        if (PyContextVar_Reset(st->hook_stack_contexts, token) < 0)
-            PyErr_Clear();
-        if (exc != NULL && PyErr_GivenExceptionMatches(exc, PyExc_Exception) &&
-            !FlFuture_Done(future)) {
-            if (FlFuture_SetException(future, exc) == 0)
-                res = Py_NewRef(Py_None);
-            Py_DECREF(exc);
-        } else if (exc != NULL) {
-            PyErr_SetRaisedException(exc);
-        }
-    }
-    if (res == NULL)
-        Py_CLEAR(future);
-    Py_XDECREF(res);
-    Py_XDECREF(token);
-    Py_XDECREF(contexts);
-    Py_XDECREF(context);
-    Py_XDECREF(callback);
-    return future;
 }
 
 /* ---- the type: it looks like its function ---- */
@@ -290,10 +155,7 @@ stack_call_repr(PyObject *obj)
     FlStackCall *self = (FlStackCall *)obj;
     PyObject *function = Py_NewRef(self->function ? self->function : Py_None), *text;
 
-    if (self->contexts != NULL)
-        text = PyObject_Repr(function);
-    else
-        text = PyUnicode_FromFormat("<callback of %R>", function);
+    text = PyObject_Repr(function);
     Py_DECREF(function);
     return text;
 }

@@ -156,6 +156,7 @@ FlState_Traverse(FlState *st, visitproc visit, void *arg)
     Py_VISIT(st->moment);
     Py_VISIT(st->spare_context);
     Py_VISIT(st->nothing);
+    Py_VISIT(st->callback_names);
     Py_VISIT(st->deque_append);
     Py_VISIT(st->deque_popleft);
 #define X(name) Py_VISIT(st->hook_##name);
@@ -176,6 +177,7 @@ FlState_Clear(FlState *st)
     FlFreelist_Drain(&st->free_future_iters);
     FlFreelist_Drain(&st->free_permit_waits);
     FlFreelist_Drain(&st->free_task_wakes);
+    FlFreelist_Drain(&st->free_task_callbacks);
     FlFreelist_Drain(&st->free_exchanges);
 #define X(Name) Py_CLEAR(st->Name##_type);
     FL_TYPES(X)
@@ -200,6 +202,7 @@ FlState_Clear(FlState *st)
     Py_CLEAR(st->moment);
     Py_CLEAR(st->spare_context);
     Py_CLEAR(st->nothing);
+    Py_CLEAR(st->callback_names);
     Py_CLEAR(st->deque_append);
     Py_CLEAR(st->deque_popleft);
 #define X(name) Py_CLEAR(st->hook_##name);

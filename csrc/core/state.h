@@ -36,6 +36,7 @@
     X(CoroutineFunction) \
     X(IOLoopBase)        \
     X(StackCall)         \
+    X(TaskCallback)      \
     X(TaskWake)          \
     X(Permit)            \
     X(PermitWait)        \
@@ -350,8 +351,7 @@
     X(settle)          /* stack_context: (contexts, error) -> None, or what is left */ \
     X(inconsistent)    /* stack_context.StackContextInconsistentError */               \
     X(run_in)          /* stack_context: (contexts, function, args, kwargs) */         \
-    X(ExceptionStackContext)                                                           \
-    X(FailsFuture)     /* stack_context: a context whose exceptions fail a future */   \
+    X(StackContext)    /* stack_context.StackContext */                                \
     X(Arguments)       /* gen.Arguments */                                             \
     X(format_callback) /* aio: text of a callback and its arguments */                 \
     X(StreamBufferFullError) /* iostream: the classes of what can go wrong */          \
@@ -470,6 +470,7 @@ typedef struct FlState {
     FlFreelist free_future_iters;
     FlFreelist free_permit_waits;
     FlFreelist free_task_wakes;
+    FlFreelist free_task_callbacks;
     FlFreelist free_exchanges; /* HTTP1Connection */
     uint64_t web_date_second;  /* what web_date says */
     int type_watcher;          /* 0: none yet, -1: none to be had, else its id + 1 */
@@ -492,6 +493,7 @@ typedef struct FlState {
     PyObject *moment;        /* owned; gen.moment */
     PyObject *spare_context; /* owned; core/context.c's, or NULL */
     PyObject *nothing;       /* owned; an awaitable that is done */
+    PyObject *callback_names; /* owned; ("callback",) */
     PyObject *deque_append;  /* owned; the methods of deque, not bound */
     PyObject *deque_popleft; /* owned */
 #define X(name) PyObject *hook_##name; /* owned; NULL until handed in */
