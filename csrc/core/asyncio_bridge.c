@@ -1,16 +1,20 @@
 /* asyncio_bridge.c -- how our tasks show up in asyncio's books.
  *
+ * A task that waits again at the end of its step stays in the book of current tasks until
+ * something else has its turn in the loop (`stepped`): mostly that is the next task, which
+ * takes its place. Nothing that could ask runs in between.
+ *
  * Layer: core. Threads: the loop's own.
  */
 #include "core/asyncio_bridge.h"
 
-/* What was current, NULL for none; 0 or -1. CPython 3.12 and later. */
+/* What was current, NULL for none; 0 or -1. */
 static int
-swap_task(FlState *st, PyObject *loop, PyObject *task, PyObject **previous)
+swap_task(FlLoop *loop, PyObject *task, PyObject **previous)
 {
-    PyObject *args[] = {NULL, loop, task ? task : Py_None};
+    PyObject *args[] = {NULL, FlLoop_Face(loop), task ? task : Py_None};
 
-    *previous = PyObject_Vectorcall(st->swap_task, args + 1,
+    *previous = PyObject_Vectorcall(loop->st->swap_task, args + 1,
                                     2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     if (*previous == NULL)
         return -1;
@@ -19,48 +23,94 @@ swap_task(FlState *st, PyObject *loop, PyObject *task, PyObject **previous)
     return 0;
 }
 
-/* CPython 3.11 has no swap; its own enter and leave work on this dict. Mostly no task
- * is current: one look-up stores ours and says so. */
-int
-FlAsyncio_EnterTask(FlState *st, PyObject *loop, PyObject *task, PyObject **previous)
+/* task in the place of another that nobody asks for any more. 0 or -1. */
+static int
+replace_task(FlLoop *loop, PyObject *task)
 {
-    PyObject *current;
+    FlState *st = loop->st;
+    PyObject *gone;
+
+    if (st->current_tasks != NULL)
+        return PyDict_SetItem(st->current_tasks, FlLoop_Face(loop), task);
+    if (swap_task(loop, task, &gone) < 0)
+        return -1;
+    Py_XDECREF(gone);
+    return 0;
+}
+
+/* Mostly no task is current: one look-up in the dict, where CPython has one, stores ours
+ * and says so. */
+int
+FlAsyncio_EnterTask(FlLoop *loop, PyObject *task, PyObject **previous)
+{
+    FlState *st = loop->st;
+    PyObject *current, *stepped = loop->stepped;
 
     *previous = NULL;
-    if (st->swap_task != NULL)
-        return swap_task(st, loop, task, previous);
-    current = PyDict_SetDefault(st->current_tasks, loop, task);
+    if (stepped != NULL) {
+        int err = stepped == task ? 0 : replace_task(loop, task);
+
+        if (err == 0) {
+            loop->stepped = NULL;
+            Py_DECREF(stepped);
+        }
+        return err;
+    }
+    if (st->current_tasks == NULL)
+        return swap_task(loop, task, previous);
+    current = PyDict_SetDefault(st->current_tasks, FlLoop_Face(loop), task);
     if (current == NULL)
         return -1;
     if (current == task)
         return 0;
-    *previous = Py_NewRef(current);
-    if (PyDict_SetItem(st->current_tasks, loop, task) == 0)
-        return 0;
-    Py_CLEAR(*previous);
-    return -1;
+    Py_INCREF(current);
+    if (replace_task(loop, task) < 0) {
+        Py_DECREF(current);
+        return -1;
+    }
+    *previous = current;
+    return 0;
 }
 
 int
-FlAsyncio_LeaveTask(FlState *st, PyObject *loop, PyObject *previous)
+FlAsyncio_LeaveTask(FlLoop *loop, PyObject *previous)
 {
-    PyObject *mine;
+    PyObject *tasks = loop->st->current_tasks;
 
-    if (st->swap_task != NULL) {
-        if (swap_task(st, loop, previous, &mine) < 0)
-            return -1;
-        Py_XDECREF(mine);
-        return 0;
-    }
-    if (previous != NULL)
-        return PyDict_SetItem(st->current_tasks, loop, previous);
-    if (PyDict_DelItem(st->current_tasks, loop) == 0)
+    if (previous != NULL || tasks == NULL)
+        return replace_task(loop, previous);
+    if (PyDict_DelItem(tasks, FlLoop_Face(loop)) == 0)
         return 0;
     /* A program that runs loops inside of loops took it out itself. */
     if (!PyErr_ExceptionMatches(PyExc_KeyError))
         return -1;
     PyErr_Clear();
     return 0;
+}
+
+void
+FlAsyncio_LeaveLater(FlLoop *loop, PyObject *task)
+{
+    PyObject *before = loop->stepped;
+
+    loop->stepped = Py_NewRef(task);
+    Py_XDECREF(before);
+}
+
+void
+FlAsyncio_LeaveNow(FlLoop *loop)
+{
+    PyObject *stepped = loop->stepped, *exc;
+
+    if (stepped == NULL)
+        return;
+    loop->stepped = NULL;
+    exc = PyErr_GetRaisedException();
+    if (FlAsyncio_LeaveTask(loop, NULL) < 0)
+        PyErr_WriteUnraisable(stepped);
+    Py_DECREF(stepped);
+    if (exc != NULL)
+        PyErr_SetRaisedException(exc);
 }
 
 /* pyfastloop._all_tasks.join(): 0 or -1. */

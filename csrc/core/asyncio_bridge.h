@@ -11,11 +11,17 @@
 
 /* Makes task the current one of loop; *previous gets what was, a new reference or NULL.
  * 0 or -1. */
-int FlAsyncio_EnterTask(FlState *st, PyObject *loop, PyObject *task,
-                        PyObject **previous);
+int FlAsyncio_EnterTask(FlLoop *loop, PyObject *task, PyObject **previous);
 
 /* Makes previous (NULL: none) the current one again. 0 or -1. */
-int FlAsyncio_LeaveTask(FlState *st, PyObject *loop, PyObject *previous);
+int FlAsyncio_LeaveTask(FlLoop *loop, PyObject *previous);
+
+/* The same as to leave for none, put off until anything but the step of a task runs in
+ * the loop: the next task takes the place over, which costs a fraction. */
+void FlAsyncio_LeaveLater(FlLoop *loop, PyObject *task);
+
+/* What was put off. */
+void FlAsyncio_LeaveNow(FlLoop *loop);
 
 /* Lets asyncio.all_tasks() see task while it is parked: once for all of them where
  * pyfastloop._all_tasks could join our lists to asyncio's, else one by one. 0 or -1.

@@ -106,9 +106,8 @@ task_callback_get_active(PyObject *Py_UNUSED(obj), void *Py_UNUSED(closure))
 static FlTaskCallback *
 task_callback_new(FlState *st, PyObject *future)
 {
-    FlTaskCallback *self =
-        (FlTaskCallback *)FlFreelist_Take(&st->free_task_callbacks,
-                                          st->TaskCallback_type);
+    FlTaskCallback *self = (FlTaskCallback *)FlFreelist_Take(&st->free_task_callbacks,
+                                                             st->TaskCallback_type);
 
     if (self == NULL)
         self = PyObject_GC_New(FlTaskCallback, st->TaskCallback_type);

@@ -179,6 +179,7 @@ loop_traverse(PyObject *obj, visitproc visit, void *arg)
     Py_VISIT(self->host);
     Py_VISIT(self->host_handle);
     Py_VISIT(self->host_timer);
+    Py_VISIT(self->stepped);
     Py_VISIT(self->dict);
     return 0;
 }
@@ -193,6 +194,7 @@ loop_clear(PyObject *obj)
     Py_CLEAR(self->exception_handler);
     Py_CLEAR(self->task_factory);
     Py_CLEAR(self->host);
+    Py_CLEAR(self->stepped);
     Py_CLEAR(self->dict);
     return 0;
 }

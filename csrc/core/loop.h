@@ -98,10 +98,11 @@ struct FlLoop {
     unsigned ticks_unpolled;
     fl_heard heard[FL_HEARD]; /* who was heard of lately, the latest last */
     uint8_t heard_n;
-    uint8_t vain_guesses;        /* guesses in a row that gave nothing, */
-    uint8_t guess_spared;        /* ... and for how many ticks there are none */
-    uint64_t last_release;       /* when the GIL was free last */
-    char *buffer;                /* owned; NULL while checked out */
+    uint8_t vain_guesses;  /* guesses in a row that gave nothing, */
+    uint8_t guess_spared;  /* ... and for how many ticks there are none */
+    uint64_t last_release; /* when the GIL was free last */
+    char *buffer;          /* owned; NULL while checked out */
+    PyObject *stepped; /* owned; of asyncio_bridge.c: the Task to be left, or NULL */
     struct FlTask *parked;       /* owned: suspended coroutines survive the collector */
     struct FlLoop *parking_next; /* borrowed; in FlState.parking, once one was parked */
     struct FlLoop **parking_prev; /* NULL: not in it */

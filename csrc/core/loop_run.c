@@ -22,7 +22,9 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "core/asyncio_bridge.h"
 #include "core/loop_methods.h"
+#include "core/task_parts.h"
 
 #define BUSY_TICKS 64
 #define BUSY_NS (50 * FL_NS_PER_US)
@@ -167,6 +169,7 @@ run_poll(FlLoop *loop, int64_t timeout)
     struct epoll_event events[MAX_EVENTS];
     int n;
 
+    FlAsyncio_LeaveNow(loop);
     loop->stats.polls++;
     loop->ticks_unpolled = 0;
     n = run_wait_events(loop, events, timeout);
@@ -194,6 +197,7 @@ run_wait(FlLoop *loop, bool block)
             loop->now - loop->last_poll < BUSY_NS)
             return 0;
     } else {
+        FlAsyncio_LeaveNow(loop);
         if (loop->heard_n > 1 && loop->ticks_unpolled < BUSY_TICKS &&
             loop->now - loop->last_poll < BUSY_NS) {
             int guessed = run_guesses(loop);
@@ -219,6 +223,8 @@ run_timers(FlLoop *loop)
     fl_timer *node;
     int err = 0;
 
+    if (fl_timers_peek(&loop->timers)->when <= loop->now)
+        FlAsyncio_LeaveNow(loop);
     loop->firing = true;
     while (err == 0 && (node = fl_timers_pop_due(&loop->timers, loop->now)) != NULL) {
         fl_loop_timer *timer = (fl_loop_timer *)node;
@@ -242,6 +248,8 @@ run_ring(FlLoop *loop)
     while (todo-- > 0 && err == 0 && loop->ring_head != loop->ring_tail) {
         FlReady entry = loop->ring[loop->ring_head++ & loop->ring_mask];
 
+        if (loop->stepped != NULL && entry.run != FlTask_RingStep)
+            FlAsyncio_LeaveNow(loop);
         err = entry.run(loop, entry.obj);
         Py_XDECREF(entry.obj);
     }
@@ -324,6 +332,7 @@ FlLoop_run(PyObject *obj, PyObject *Py_UNUSED(ignored))
     self->thread_id = 0;
     PyThread_tss_set(&st->running, outer_c);
     exc = PyErr_GetRaisedException();
+    FlAsyncio_LeaveNow(self);
     res = PyObject_CallOneArg(st->set_running_loop, outer);
     if (res == NULL && PyErr_ExceptionMatches(PyExc_MemoryError)) {
         /* Without it no loop could run in this thread any more: try once again. */

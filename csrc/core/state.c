@@ -72,11 +72,12 @@ state_fill(FlState *st)
         return -1;
     FL_IMPORTS(X)
 #undef X
-    st->swap_task = state_import("asyncio.tasks", "_swap_current_task");
-    if (st->swap_task == NULL) {
+    /* Up to 3.13 asyncio's own functions work on this dict; later there is none. */
+    st->current_tasks = state_import("_asyncio", "_current_tasks");
+    if (st->current_tasks == NULL) {
         PyErr_Clear();
-        st->current_tasks = state_import("asyncio.tasks", "_current_tasks");
-        if (st->current_tasks == NULL)
+        st->swap_task = state_import("asyncio.tasks", "_swap_current_task");
+        if (st->swap_task == NULL)
             return -1;
     }
     st->app_log = PyObject_CallFunction(st->get_logger, "s", "tornado.application");

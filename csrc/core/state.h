@@ -484,8 +484,8 @@ typedef struct FlState {
     bool tasks_asked;  /* whether asyncio.all_tasks() can look into it ... */
     bool tasks_joined; /* ... and it does */
     struct FlListener *resting; /* borrowed list: listeners without descriptors */
-    PyObject *swap_task; /* owned; asyncio.tasks._swap_current_task, 3.12 and later */
-    PyObject *current_tasks; /* owned; asyncio.tasks._current_tasks, where it is NULL */
+    PyObject *current_tasks; /* owned; asyncio.tasks._current_tasks, up to 3.13 */
+    PyObject *swap_task; /* owned; asyncio.tasks._swap_current_task, where it is NULL */
     PyObject *app_log;       /* owned; logger "tornado.application" */
     PyObject *gen_log;       /* owned; logger "tornado.general" */
     PyObject *empty_tuple;   /* owned */

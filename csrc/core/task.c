@@ -23,8 +23,7 @@ FlTask_Enter(PyObject *obj, PyObject **previous)
     *previous = NULL;
     if (FlFuture_ResolveLoop(&self->future) < 0 || PyContext_Enter(self->context) < 0)
         return -1;
-    if (FlAsyncio_EnterTask(self->future.st, FlLoop_Face(self->future.loop), obj,
-                            previous) < 0) {
+    if (FlAsyncio_EnterTask(self->future.loop, obj, previous) < 0) {
         PyContext_Exit(self->context);
         return -1;
     }
@@ -39,13 +38,23 @@ FlTask_Leave(PyObject *obj, PyObject *previous)
     PyObject *exc = PyErr_GetRaisedException();
 
     self->entered = false;
-    if (FlAsyncio_LeaveTask(self->future.st, FlLoop_Face(self->future.loop), previous) <
-            0 ||
+    if (FlAsyncio_LeaveTask(self->future.loop, previous) < 0 ||
         PyContext_Exit(self->context) < 0)
         PyErr_WriteUnraisable(obj);
     Py_XDECREF(previous);
     if (exc != NULL)
         PyErr_SetRaisedException(exc);
+}
+
+/* The same where nothing was current before, for the ring: see FlAsyncio_LeaveLater. No
+ * exception is set. */
+static void
+task_leave_later(FlTask *self)
+{
+    self->entered = false;
+    FlAsyncio_LeaveLater(self->future.loop, (PyObject *)self);
+    if (PyContext_Exit(self->context) < 0)
+        PyErr_WriteUnraisable((PyObject *)self);
 }
 
 /* ---- the end ---- */
@@ -156,8 +165,10 @@ task_end_as(FlTask *self, PyObject *future)
     return err;
 }
 
+/* from_ring: nothing of Python is on the loop's stack, and what runs next is its to
+ * say. */
 static int
-task_step(FlTask *self)
+task_step(FlTask *self, bool from_ring)
 {
     PyObject *previous;
     int err;
@@ -167,7 +178,11 @@ task_step(FlTask *self)
     if (FlTask_Enter((PyObject *)self, &previous) < 0)
         return FlError_IsFatal() ? -1 : task_end(self, NULL);
     err = task_drive(self);
-    FlTask_Leave((PyObject *)self, previous);
+    if (from_ring && err == 0 && previous == NULL && self->parked_prev != NULL &&
+        self->future.loop->host == NULL)
+        task_leave_later(self);
+    else
+        FlTask_Leave((PyObject *)self, previous);
     return err;
 }
 
@@ -190,8 +205,8 @@ task_prefer_cancelled(FlTask *self, PyObject *future)
     return 0;
 }
 
-int
-FlTask_RingStep(FlLoop *Py_UNUSED(loop), PyObject *obj)
+static int
+task_go_on(PyObject *obj, bool from_ring)
 {
     FlTask *self = (FlTask *)obj;
     PyObject *waiting = self->waiting;
@@ -207,12 +222,24 @@ FlTask_RingStep(FlLoop *Py_UNUSED(loop), PyObject *obj)
     if (self->coro != NULL && self->must_cancel && waiting != NULL)
         err = task_prefer_cancelled(self, waiting);
     if (err == 0 && self->coro != NULL)
-        err = task_step(self);
+        err = task_step(self, from_ring);
     else if (err == 0 && waiting != NULL)
         err = task_end_as(self, waiting);
     Py_XDECREF(waiting);
     Py_DECREF(self);
     return err;
+}
+
+int
+FlTask_RingStep(FlLoop *Py_UNUSED(loop), PyObject *task)
+{
+    return task_go_on(task, true);
+}
+
+int
+FlTask_Step(PyObject *task)
+{
+    return task_go_on(task, false);
 }
 
 /* ---- making and starting ---- */
@@ -241,7 +268,7 @@ FlTask_Start(FlState *st, FlLoop *loop, PyObject *coro, PyObject *context)
     if (self == NULL)
         return NULL;
     self->coro = Py_NewRef(coro);
-    if (task_step(self) < 0)
+    if (task_step(self, false) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -296,14 +323,14 @@ FlTask_Adopt(PyObject *obj, PyObject *awaitable)
         return -1;
     if (PyCoro_CheckExact(awaitable)) {
         self->coro = Py_NewRef(awaitable);
-        return task_step(self);
+        return task_step(self, false);
     }
     like = FlFuture_IsFutureLike(st, awaitable);
     if (like < 0)
         return -1;
     if (like == 0) {
         self->coro = PyObject_CallOneArg(st->hook_await_any, awaitable);
-        return self->coro == NULL ? -1 : task_step(self);
+        return self->coro == NULL ? -1 : task_step(self, false);
     }
     if (FlFuture_Check(st, awaitable)) {
         if (FlFuture_Done(awaitable))
@@ -326,7 +353,7 @@ FlTask_Run(PyObject *obj, PyObject *coro)
     if (FlFuture_ResolveLoop(&self->future) < 0)
         return -1;
     self->coro = Py_NewRef(coro);
-    return task_step(self);
+    return task_step(self, false);
 }
 
 int

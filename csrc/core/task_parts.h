@@ -16,6 +16,9 @@ void FlTask_Unpark(FlTask *self);
 int FlTask_RingStep(FlLoop *loop, PyObject *task);
 int FlGen_RingStep(FlLoop *loop, PyObject *future);
 
+/* A step of the coroutine from anywhere else. 0, or -1 with a fatal exception. escapes */
+int FlTask_Step(PyObject *task);
+
 /* The coroutine yielded something: the task waits for it. 0 or -1. */
 int FlTask_Wait(FlTask *self, PyObject *yielded); /* escapes */
 

@@ -54,7 +54,7 @@ task_init(PyObject *obj, PyObject *args, PyObject *kwargs)
         Py_SETREF(self->context, Py_NewRef(context));
     self->coro = Py_NewRef(coro);
     if (eager && self->future.loop->running)
-        return FlTask_RingStep(self->future.loop, obj);
+        return FlTask_Step(obj);
     return FlTask_Schedule(self);
 }
 

@@ -32,8 +32,8 @@ wake_call(PyObject *obj, PyObject *const *Py_UNUSED(args), size_t Py_UNUSED(narg
     if (task == NULL)
         Py_RETURN_NONE;
     if (task->future.loop != NULL)
-        err = (task->is_gen ? FlGen_RingStep : FlTask_RingStep)(task->future.loop,
-                                                                (PyObject *)task);
+        err = task->is_gen ? FlGen_RingStep(task->future.loop, (PyObject *)task)
+                           : FlTask_Step((PyObject *)task);
     Py_DECREF(task);
     if (err < 0)
         return NULL;
