@@ -20,7 +20,6 @@ however few are released; a task that is cancelled in the very moment in which
 from __future__ import annotations
 
 import datetime
-from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -74,6 +73,8 @@ class Event(_core.EventBase):
 
 class _NoPlainWith:
     """``with`` is no way to wait: it says so."""
+
+    __slots__ = ()
 
     _instead: str
 
@@ -153,11 +154,9 @@ class Lock(_NoPlainWith, _core.Permits):
         raise RuntimeError("release unlocked lock")
 
 
-async def _acquired(
-    lock: Semaphore | Lock, acquire: Callable[[], Awaitable[Any]]
-) -> None:
+async def _acquired(lock: Semaphore | Lock) -> None:
     """Enter `lock` by another `acquire` than ours; give back what was for nothing."""
-    future = acquire()
+    future = lock.acquire()
     try:
         await future
     except BaseException:

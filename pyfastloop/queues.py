@@ -80,10 +80,6 @@ class Queue(_core.QueueBase[_T]):
         """Whether there is no item."""
         return not self._queue
 
-    def full(self) -> bool:
-        """Whether there are `maxsize` items."""
-        return self._maxsize != 0 and self.qsize() >= self._maxsize
-
     def join(self, timeout: _Timeout = None) -> Future[None]:
         """Wait until all items have been dealt with (see `task_done`)."""
         finished: Event = self._finished
@@ -100,8 +96,8 @@ class Queue(_core.QueueBase[_T]):
 
     def _format(self) -> str:
         parts = [f"maxsize={self.maxsize!r}"]
-        if self._queue:
-            parts.append(f"queue={self._queue!r}")
+        if items := getattr(self, "_queue", None):  # a subclass may have another place
+            parts.append(f"queue={items!r}")
         for name, waiting in (("getters", self._getters), ("putters", self._putters)):
             if waiting:
                 parts.append(f"{name}[{waiting}]")

@@ -116,7 +116,7 @@ FlCompat_NewType(PyObject *meta, PyObject *module, PyType_Spec *spec, PyObject *
 #endif
 }
 
-/* Whether classes can be watched for changes (web/hooks.c). */
+/* Whether classes can be watched for changes (core/class_watch.h). */
 #if PY_VERSION_HEX >= 0x030C0000
 #define FL_TYPE_WATCHERS 1
 #else

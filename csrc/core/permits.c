@@ -8,6 +8,7 @@
  *
  * Layer: core. Threads: the loop's own.
  */
+#include "core/class_watch.h"
 #include "core/future_parts.h"
 #include "core/iter_face.h"
 #include "core/waitlist.h"
@@ -18,7 +19,43 @@ typedef struct {
     Py_ssize_t value; /* permits that nobody has */
     Py_ssize_t most;  /* giving back past it is an error */
     FlWaitlist waiting;
+    FlOriginals methods;
+    PyObject *dict; /* owned */
 } FlPermits;
+
+/* What a program may have replaced. */
+enum { ACQUIRE, RELEASE, N_METHODS };
+
+/* What is replaced, a bit each; or -1. */
+static inline int
+permits_replaced(FlPermits *self)
+{
+    FlState *st = self->st;
+    PyObject *const names[N_METHODS] = {[ACQUIRE] = st->str_acquire,
+                                        [RELEASE] = st->str_release};
+
+    return FlOriginals_Replaced(&self->methods, st, (PyObject *)self, self->dict,
+                                st->Permits_type, names, N_METHODS);
+}
+
+static PyObject *permits_release(PyObject *obj, PyObject *ignored);
+
+/* Gives a permit back, in the object's own way. 0 or -1. */
+static int
+permits_give_back(PyObject *obj)
+{
+    int replaced = permits_replaced((FlPermits *)obj);
+    PyObject *res;
+
+    if (replaced < 0)
+        return -1;
+    if (replaced & 1 << RELEASE)
+        res = PyObject_CallMethodNoArgs(obj, ((FlPermits *)obj)->st->str_release);
+    else
+        res = permits_release(obj, NULL);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
 
 /* ---- what acquire() gives: `with (yield lock.acquire()):` releases at its end ---- */
 
@@ -49,15 +86,9 @@ static PyObject *
 permit_exit(PyObject *obj, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n))
 {
     FlPermit *self = (FlPermit *)obj;
-    PyObject *res;
 
-    if (self->permits == NULL)
-        Py_RETURN_NONE;
-    res = PyObject_CallMethodNoArgs(self->permits,
-                                    ((FlPermits *)self->permits)->st->str_release);
-    if (res == NULL)
+    if (self->permits != NULL && permits_give_back(self->permits) < 0)
         return NULL;
-    Py_DECREF(res);
     Py_RETURN_NONE;
 }
 
@@ -196,17 +227,13 @@ permit_wait_send_method(PyObject *self, PyObject *value)
 static int
 permit_wait_give_back(FlPermitWait *self)
 {
-    PyObject *future = self->future, *permits = self->permits, *res = NULL;
+    PyObject *future = self->future, *permits = self->permits;
     int err = 0;
 
     self->future = self->permits = NULL;
     if (future != NULL && ((FlFuture *)future)->state == FL_FUTURE_FINISHED &&
-        !((FlFuture *)future)->failed) {
-        res =
-            PyObject_CallMethodNoArgs(permits, ((FlPermits *)permits)->st->str_release);
-        err = res == NULL ? -1 : 0;
-    }
-    Py_XDECREF(res);
+        !((FlFuture *)future)->failed)
+        err = permits_give_back(permits);
     Py_XDECREF(future);
     Py_XDECREF(permits);
     return err;
@@ -347,38 +374,17 @@ permits_release(PyObject *obj, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* Whether acquire() is still ours: 1, 0 with what to call instead, or -1. */
-static int
-permits_original(FlPermits *self, PyObject **acquire)
-{
-    PyCFunction ours = (PyCFunction)(void (*)(void))permits_acquire;
-
-    *acquire = PyObject_GetAttr((PyObject *)self, self->st->str_acquire);
-    if (*acquire == NULL)
-        return -1;
-    if (!PyCFunction_CheckExact(*acquire) ||
-        PyCFunction_GET_SELF(*acquire) != (PyObject *)self ||
-        PyCFunction_GET_FUNCTION(*acquire) != ours)
-        return 0;
-    Py_CLEAR(*acquire);
-    return 1;
-}
-
 static PyObject *
 permits_aenter(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     FlPermits *self = (FlPermits *)obj;
-    PyObject *acquire, *future, *wait;
-    int ours = permits_original(self, &acquire);
+    PyObject *future, *wait;
+    int replaced = permits_replaced(self);
 
-    if (ours < 0)
+    if (replaced < 0)
         return NULL;
-    if (ours == 0) {
-        wait =
-            PyObject_CallFunctionObjArgs(self->st->hook_acquired, obj, acquire, NULL);
-        Py_DECREF(acquire);
-        return wait;
-    }
+    if (replaced & 1 << ACQUIRE)
+        return PyObject_CallOneArg(self->st->hook_acquired, obj);
     if (self->value > 0) {
         self->value--;
         return Py_NewRef(self->st->nothing);
@@ -395,13 +401,8 @@ permits_aenter(PyObject *obj, PyObject *Py_UNUSED(ignored))
 static PyObject *
 permits_aexit(PyObject *obj, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n))
 {
-    FlState *st = ((FlPermits *)obj)->st;
-    PyObject *res = PyObject_CallMethodNoArgs(obj, st->str_release);
-
-    if (res == NULL)
-        return NULL;
-    Py_DECREF(res);
-    return Py_NewRef(st->nothing);
+    return permits_give_back(obj) < 0 ? NULL
+                                      : Py_NewRef(((FlPermits *)obj)->st->nothing);
 }
 
 static PyObject *
@@ -414,6 +415,8 @@ static int
 permits_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((FlPermits *)self)->methods.type);
+    Py_VISIT(((FlPermits *)self)->dict);
     return FlWaitlist_Traverse(&((FlPermits *)self)->waiting, visit, arg);
 }
 
@@ -421,6 +424,8 @@ static int
 permits_clear(PyObject *self)
 {
     FlWaitlist_Clear(&((FlPermits *)self)->waiting);
+    Py_CLEAR(((FlPermits *)self)->methods.type);
+    Py_CLEAR(((FlPermits *)self)->dict);
     return 0;
 }
 
@@ -454,10 +459,12 @@ static PyMethodDef permits_methods[] = {
 static PyMemberDef permits_members[] = {
     {"_value", T_PYSSIZET, offsetof(FlPermits, value), 0, NULL},
     {"_most", T_PYSSIZET, offsetof(FlPermits, most), 0, NULL},
+    {"__dictoffset__", T_PYSSIZET, offsetof(FlPermits, dict), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef permits_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {"_waiting", permits_get_waiting, NULL, "How many wait for a permit.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -477,7 +484,8 @@ static PyType_Slot permits_slots[] = {
 static PyType_Spec permits_spec = {
     .name = "pyfastloop._core.Permits",
     .basicsize = sizeof(FlPermits),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
+             Py_TPFLAGS_IMMUTABLETYPE,
     .slots = permits_slots,
 };
 

@@ -116,9 +116,9 @@
     X(call_at)                                                                         \
     X(call_exception_handler)                                                          \
     X(call_soon) X(call_soon_threadsafe) X(callback) X(cancel) X(cancelled) X(clear) X(close)   \
-        X(context) X(done) X(error) X(exc_info) X(exception) X(fileno) X(future)       \
-            X(get_loop) X(handle) X(is_closed) X(loop) X(message) X(msg) X(name)       \
-                X(popleft) X(qsize) X(release) X(remove_done_callback) X(remove_reader) X(result) X(source_traceback) \
+        X(context) X(done) X(error) X(exc_info) X(exception) X(fileno) X(full)         \
+            X(future) X(get_loop) X(get_nowait) X(handle) X(is_closed) X(loop) X(message) X(msg) X(name)       \
+                X(popleft) X(put_nowait) X(qsize) X(release) X(remove_done_callback) X(remove_reader) X(result) X(source_traceback) \
                     X(set) X(task) X(throw) X(time) X(value)
 
 #define FL_NET_NAMES(X)  \
@@ -484,18 +484,18 @@ typedef struct FlState {
     bool tasks_asked;  /* whether asyncio.all_tasks() can look into it ... */
     bool tasks_joined; /* ... and it does */
     struct FlListener *resting; /* borrowed list: listeners without descriptors */
-    PyObject *current_tasks; /* owned; asyncio.tasks._current_tasks, up to 3.13 */
+    PyObject *current_tasks;    /* owned; asyncio.tasks._current_tasks, up to 3.13 */
     PyObject *swap_task; /* owned; asyncio.tasks._swap_current_task, where it is NULL */
-    PyObject *app_log;       /* owned; logger "tornado.application" */
-    PyObject *gen_log;       /* owned; logger "tornado.general" */
-    PyObject *empty_tuple;   /* owned */
-    PyObject *asyncio_log;   /* owned; logger "asyncio" */
-    PyObject *moment;        /* owned; gen.moment */
-    PyObject *spare_context; /* owned; core/context.c's, or NULL */
-    PyObject *nothing;       /* owned; an awaitable that is done */
-    PyObject *callback_names; /* owned; ("callback",) */
-    PyObject *deque_append;  /* owned; the methods of deque, not bound */
-    PyObject *deque_popleft; /* owned */
+    PyObject *app_log;   /* owned; logger "tornado.application" */
+    PyObject *gen_log;   /* owned; logger "tornado.general" */
+    PyObject *empty_tuple;             /* owned */
+    PyObject *asyncio_log;             /* owned; logger "asyncio" */
+    PyObject *moment;                  /* owned; gen.moment */
+    PyObject *spare_context;           /* owned; core/context.c's, or NULL */
+    PyObject *nothing;                 /* owned; an awaitable that is done */
+    PyObject *callback_names;          /* owned; ("callback",) */
+    PyObject *deque_append;            /* owned; the methods of deque, not bound */
+    PyObject *deque_popleft;           /* owned */
 #define X(name) PyObject *hook_##name; /* owned; NULL until handed in */
     FL_HOOKS(X)
 #undef X

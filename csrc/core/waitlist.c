@@ -130,29 +130,33 @@ FlWaitlist_Clear(FlWaitlist *list)
     free(old.ring);
 }
 
+int
+FlWaitlist_Await(FlWaitlist *list, PyObject *future, PyObject *beside,
+                 PyObject *timeout, const char *message)
+{
+    if (timeout != NULL && timeout != Py_None) {
+        PyObject *hook = ((FlFuture *)future)->st->hook_at_timeout, *res = NULL;
+        PyObject *text = message ? PyUnicode_FromString(message) : Py_NewRef(Py_None);
+
+        if (text != NULL)
+            res = PyObject_CallFunctionObjArgs(hook, future, timeout, text, NULL);
+        Py_XDECREF(text);
+        Py_XDECREF(res);
+        if (res == NULL)
+            return -1;
+    }
+    return FlWaitlist_Add(list, future, beside);
+}
+
 PyObject *
 FlWaitlist_Wait(FlWaitlist *list, FlState *st, PyObject *beside, PyObject *timeout,
                 const char *message)
 {
-    PyObject *future = FlFuture_New(st, NULL), *text, *res;
+    PyObject *future = FlFuture_New(st, NULL);
 
-    if (future == NULL)
-        return NULL;
-    if (timeout != NULL && timeout != Py_None) {
-        text = message ? PyUnicode_FromString(message) : Py_NewRef(Py_None);
-        res = text == NULL ? NULL
-                           : PyObject_CallFunctionObjArgs(st->hook_at_timeout, future,
-                                                          timeout, text, NULL);
-        Py_XDECREF(text);
-        Py_XDECREF(res);
-        if (res == NULL)
-            goto fail;
-    }
-    if (FlWaitlist_Add(list, future, beside) == 0)
-        return future;
-fail:
-    Py_DECREF(future);
-    return NULL;
+    if (future != NULL && FlWaitlist_Await(list, future, beside, timeout, message) < 0)
+        Py_CLEAR(future);
+    return future;
 }
 
 int

@@ -49,6 +49,10 @@ void FlWaitlist_Clear(FlWaitlist *list); /* escapes */
 PyObject *FlWaitlist_Wait(FlWaitlist *list, FlState *st, PyObject *beside,
                           PyObject *timeout, const char *message);
 
+/* The same for a future (ours) that is there. 0 or -1. escapes */
+int FlWaitlist_Await(FlWaitlist *list, PyObject *future, PyObject *beside,
+                     PyObject *timeout, const char *message);
+
 /* The one argument `timeout` of a method, by position or name, borrowed; NULL where it
  * is not given. 0, or -1 with TypeError. */
 int FlWaitlist_Timeout(const char *method, PyObject *const *args, Py_ssize_t nargs,

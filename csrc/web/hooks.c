@@ -1,6 +1,6 @@
 /* hooks.c -- is this method still the original?
  *
- * Layer: web. Threads: none; see hooks.h for the epoch.
+ * Layer: web. Threads: none; see hooks.h for the epochs.
  */
 #include "web/hooks.h"
 
@@ -10,9 +10,8 @@
 
 _Static_assert(FL_HOOK_COUNT <= FL_STATE_NAMES / 2, "web_name_set stays half empty");
 
-/* Moved by every change of a watched class, and of a watched dict. Of the process, for watchers
- * get no argument of their own; both only ever grow. */
-uint64_t fl_hook_epoch = 1;
+/* Moved by every change of a watched dict. Of the process, for watchers get no argument
+ * of their own; both only ever grow. */
 uint64_t fl_dict_epoch = 1;
 
 uint64_t fl_instance_epoch = 1;
@@ -116,14 +115,6 @@ FlHooks_LookClean(FlState *st, PyObject *dict, FlCleanDict *clean)
 
 #if FL_TYPE_WATCHERS
 static int
-type_changed(PyTypeObject *type)
-{
-    (void)type;
-    fl_hook_epoch++;
-    return 0;
-}
-
-static int
 dict_changed(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *value)
 {
     (void)event;
@@ -209,33 +200,6 @@ FlHooks_WatchDict(FlState *st, PyObject *dict, PyObject *owner)
     return false;
 }
 
-/* Lets a change of the class be noticed; true when it will be. */
-static bool
-watch_type(FlHooks *hooks)
-{
-#if FL_TYPE_WATCHERS
-    FlState *st = hooks->st;
-
-    if (st->type_watcher == 0) {
-        int id = PyType_AddWatcher(type_changed);
-
-        if (id < 0)
-            PyErr_Clear(); /* all eight are taken: ask every time */
-        st->type_watcher = id < 0 ? -1 : id + 1;
-    }
-    if (st->type_watcher < 0)
-        return false;
-    if (PyType_Watch(st->type_watcher - 1, (PyObject *)hooks->type) < 0) {
-        PyErr_Clear();
-        return false;
-    }
-    return PyUnstable_Type_AssignVersionTag(hooks->type) != 0;
-#else
-    hooks->tag = FlCompat_VersionTag(hooks->type);
-    return hooks->tag != 0;
-#endif
-}
-
 /* Whether the class, or the first base that has it, has the name as this very object:
  * a staticmethod's function looks the same once it was got from the class. 1, 0, -1. */
 static int
@@ -317,7 +281,7 @@ FlHooks_InitBehind(FlState *st, PyTypeObject *type)
 int
 FlHooks_VerifyAll(FlHooks *hooks)
 {
-    uint64_t epoch = fl_hook_epoch, replaced = 0;
+    uint64_t since = fl_class_epoch, replaced = 0;
 
     for (Py_ssize_t i = 0; i < hooks->count; i++) {
         PyObject *name = PyTuple_GET_ITEM(hooks->names, i);
@@ -333,7 +297,7 @@ FlHooks_VerifyAll(FlHooks *hooks)
         return -1;
     hooks->replaced = replaced;
     hooks->init_behind = FlHooks_InitBehind(hooks->st, hooks->type);
-    hooks->epoch = watch_type(hooks) ? epoch : 0;
+    FlClass_Stamp(hooks->st, hooks->type, since, &hooks->stamp);
     return 0;
 }
 
@@ -350,8 +314,7 @@ FlHooks_New(FlState *st, PyTypeObject *type, PyObject *names, PyObject *original
     hooks->originals = Py_NewRef(originals);
     hooks->count = PyTuple_GET_SIZE(names);
     hooks->replaced = 0;
-    hooks->epoch = 0;
-    hooks->tag = 0;
+    hooks->stamp = (FlClassStamp){0};
     hooks->init_behind = false;
     for (int i = 0; i < FL_HOOK_FUNCTIONS; i++)
         hooks->functions[i] = NULL;

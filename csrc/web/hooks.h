@@ -5,23 +5,20 @@
  * its own form of the hook. Anything else: the bit is set, and C calls it by name.
  *
  * What keeps an answer true
- *   3.12 and later  a type watcher on the class. Its callback only moves an epoch; a
- *                   change of a base reaches it too, as long as the class has a version
- *                   tag, which each verification assigns. Where CPython refuses a tag
- *                   or a watcher, the class is verified at every request.
- *   3.11            tp_version_tag of the class is compared at every use.
+ *   classes         their stamp (core/class_watch.h); where it cannot tell, the class is
+ *                   verified at every request.
  *   instances       their own dict, when it is not empty: its keys are looked at once,
  *                   then a watcher, or its version on 3.11, tells when one may be new.
  *
  * Invariant: after any call into Python the bits are asked again before the next hook
  * is skipped.
  *
- * Layer: web. Threads: none; the epoch is one number of the process and only grows.
+ * Layer: web. Threads: none; the epochs are numbers of the process and only grow.
  */
 #ifndef FL_WEB_HOOKS_H
 #define FL_WEB_HOOKS_H
 
-#include "core/state.h"
+#include "core/class_watch.h"
 
 /* Hooks of RequestHandler. */
 /* Long lists are kept from the formatter, which moves them to and fro. */
@@ -80,10 +77,9 @@ typedef struct {
     PyObject *names;     /* owned tuple of str */
     PyObject *originals; /* owned tuple: what each hook is when it is original */
     Py_ssize_t count;
-    uint64_t replaced; /* bit i: hook i is not the original */
-    uint64_t epoch;    /* of the last verification; 0: verify every time */
-    unsigned tag;      /* 3.11: the class's version tag then */
-    bool init_behind;  /* as FlHooks_InitBehind says */
+    uint64_t replaced;  /* bit i: hook i is not the original */
+    FlClassStamp stamp; /* of the last verification */
+    bool init_behind;   /* as FlHooks_InitBehind says */
     PyObject *functions[FL_HOOK_FUNCTIONS]; /* owned: get, post ..., prepare ..., as the
                                   class has them; NULL: nothing that is called with
                                   the handler in front */
@@ -99,9 +95,6 @@ FlHooks *FlHooks_New(FlState *st, PyTypeObject *type, PyObject *names,
 FlHooks *FlHooks_OfClass(FlState *st, PyObject *type, const char *const *names,
                          Py_ssize_t count);
 
-/* Moved by every change of a watched class; hooks.c moves it. */
-extern uint64_t fl_hook_epoch;
-
 int FlHooks_VerifyAll(FlHooks *hooks); /* escapes */
 
 /* Whether a class behind RequestHandler in the order of bases has an __init__, which
@@ -112,11 +105,7 @@ bool FlHooks_InitBehind(FlState *st, PyTypeObject *type);
 static inline bool
 FlHooks_Unchanged(const FlHooks *hooks)
 {
-#if FL_TYPE_WATCHERS
-    return hooks->epoch == fl_hook_epoch;
-#else
-    return hooks->epoch != 0 && FlCompat_VersionTag(hooks->type) == hooks->tag;
-#endif
+    return FlClass_Unchanged(hooks->type, &hooks->stamp);
 }
 
 /* Makes `replaced` true for now; 0 or -1. Cheap while nothing has changed. escapes
