@@ -35,8 +35,9 @@ __all__ = [
     "wrap",
 ]
 
+
 class _TaskCallback(Protocol):
-    """The callback of a `gen.Task`, made by C: a context that fails the task's future."""
+    """The callback of a `gen.Task`, made by C: its context fails the future."""
 
     @property
     def active(self) -> bool: ...

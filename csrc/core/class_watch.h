@@ -49,22 +49,18 @@ typedef struct {
     unsigned replaced; /* bit i: the class has another for names[i] */
 } FlOriginals;
 
-/* What FlOriginals_Replaced asks where it cannot know. */
-int FlOriginals_Look(FlOriginals *self, FlState *st, PyObject *obj, PyObject *dict,
-                     PyTypeObject *base, PyObject *const *names,
-                     int count); /* escapes: descriptors of metaclasses */
-
-/* Bit i: obj, whose dict this is (or NULL), has another for names[i] of base, an
- * immutable type of C. -1 with an exception. Cheap while nothing changed. escapes, only
- * where something did. */
-static inline int
-FlOriginals_Replaced(FlOriginals *self, FlState *st, PyObject *obj, PyObject *dict,
-                     PyTypeObject *base, PyObject *const *names, int count)
+/* Whether `replaced` is the answer for obj, whose dict this is (or NULL): nothing has
+ * changed since it was asked. */
+static inline bool
+FlOriginals_Known(const FlOriginals *self, PyObject *obj, PyObject *dict)
 {
-    if (self->type == Py_TYPE(obj) && FlClass_Unchanged(self->type, &self->stamp) &&
-        (dict == NULL || PyDict_GET_SIZE(dict) == 0))
-        return (int)self->replaced;
-    return FlOriginals_Look(self, st, obj, dict, base, names, count);
+    return self->type == Py_TYPE(obj) && FlClass_Unchanged(self->type, &self->stamp) &&
+           (dict == NULL || PyDict_GET_SIZE(dict) == 0);
 }
+
+/* Asks. Bit i: obj, or its class, has another for names[i] of base, an immutable type of
+ * C. -1 with an exception. escapes (descriptors of metaclasses) */
+int FlOriginals_Look(FlOriginals *self, FlState *st, PyObject *obj, PyObject *dict,
+                     PyTypeObject *base, PyObject *const *names, int count);
 
 #endif

@@ -15,6 +15,7 @@ typedef struct {
     PyObject_HEAD
     FlState *st;      /* borrowed */
     FlFuture *future; /* owned; NULL once it ended */
+    PyObject *stop;   /* owned; of iter_face.h, or NULL */
 } FlFutureIter;
 
 PyObject *
@@ -30,6 +31,7 @@ FlFuture_Iter(PyObject *future)
         return NULL;
     self->st = st;
     self->future = (FlFuture *)Py_NewRef(future);
+    self->stop = NULL;
     PyObject_GC_Track(self);
     return (PyObject *)self;
 }
@@ -66,7 +68,8 @@ iter_next(PyObject *self)
     PyObject *result;
     PySendResult end = iter_send(self, Py_None, &result);
 
-    return FlIter_Next(end, result);
+    return FlIter_NextKept(((FlFutureIter *)self)->st, end, result,
+                           &((FlFutureIter *)self)->stop);
 }
 
 static PyObject *
@@ -98,6 +101,7 @@ iter_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(((FlFutureIter *)self)->future);
+    Py_VISIT(((FlFutureIter *)self)->stop);
     return 0;
 }
 
@@ -105,6 +109,7 @@ static int
 iter_clear(PyObject *self)
 {
     Py_CLEAR(((FlFutureIter *)self)->future);
+    Py_CLEAR(((FlFutureIter *)self)->stop);
     return 0;
 }
 
@@ -114,6 +119,8 @@ iter_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
 
     PyObject_GC_UnTrack(self);
+    if (((FlFutureIter *)self)->stop != NULL)
+        FlIter_GiveStop(((FlFutureIter *)self)->st, &((FlFutureIter *)self)->stop);
     iter_clear(self);
     if (!FlFreelist_Put(&((FlFutureIter *)self)->st->free_future_iters, self,
                         KEPT_ITERATORS)) {

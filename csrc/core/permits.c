@@ -26,16 +26,24 @@ typedef struct {
 /* What a program may have replaced. */
 enum { ACQUIRE, RELEASE, N_METHODS };
 
-/* What is replaced, a bit each; or -1. */
-static inline int
-permits_replaced(FlPermits *self)
+static int
+permits_look(FlPermits *self)
 {
     FlState *st = self->st;
     PyObject *const names[N_METHODS] = {[ACQUIRE] = st->str_acquire,
                                         [RELEASE] = st->str_release};
 
-    return FlOriginals_Replaced(&self->methods, st, (PyObject *)self, self->dict,
-                                st->Permits_type, names, N_METHODS);
+    return FlOriginals_Look(&self->methods, st, (PyObject *)self, self->dict,
+                            st->Permits_type, names, N_METHODS);
+}
+
+/* What is replaced, a bit each; or -1. */
+static inline int
+permits_replaced(FlPermits *self)
+{
+    return FlOriginals_Known(&self->methods, (PyObject *)self, self->dict)
+               ? (int)self->methods.replaced
+               : permits_look(self);
 }
 
 static PyObject *permits_release(PyObject *obj, PyObject *ignored);

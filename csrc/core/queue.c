@@ -26,9 +26,8 @@ typedef struct {
 /* What subclasses may have replaced. */
 enum { PUT, GET, QSIZE, FULL, PUT_NOWAIT, GET_NOWAIT, N_METHODS };
 
-/* What is replaced, a bit each; or -1. */
-static inline int
-queue_replaced(FlQueue *self)
+static int
+queue_look(FlQueue *self)
 {
     FlState *st = self->st;
     PyObject *const names[N_METHODS] = {
@@ -40,8 +39,17 @@ queue_replaced(FlQueue *self)
         [GET_NOWAIT] = st->str_get_nowait,
     };
 
-    return FlOriginals_Replaced(&self->methods, st, (PyObject *)self, self->dict,
-                                st->QueueBase_type, names, N_METHODS);
+    return FlOriginals_Look(&self->methods, st, (PyObject *)self, self->dict,
+                            st->QueueBase_type, names, N_METHODS);
+}
+
+/* What is replaced, a bit each; or -1. */
+static inline int
+queue_replaced(FlQueue *self)
+{
+    return FlOriginals_Known(&self->methods, (PyObject *)self, self->dict)
+               ? (int)self->methods.replaced
+               : queue_look(self);
 }
 
 static PyObject *
@@ -358,23 +366,24 @@ static PyObject *
 queue_put(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kw)
 {
     FlQueue *self = (FlQueue *)obj;
-    PyObject *item, *timeout, *done;
+    PyObject *item, *timeout, *future;
     int put, replaced;
 
     if (queue_put_arguments(args, nargs, kw, &item, &timeout) < 0)
         return NULL;
-    done = FlFuture_NewDone(self->st, Py_None);
-    replaced = done == NULL ? -1 : queue_replaced(self);
+    /* Made before the item is put: it would be there twice where that is tried again. */
+    future = FlFuture_New(self->st, NULL);
+    replaced = future == NULL ? -1 : queue_replaced(self);
     put = replaced < 0                 ? -1
           : replaced & 1 << PUT_NOWAIT ? queue_offer_by_name(self, item)
                                        : queue_offer(self, item);
-    if (put > 0)
-        return done;
-    Py_XDECREF(done);
-    if (put < 0)
-        return NULL;
-    return FlWaitlist_Wait(&self->putters, self->st, item, timeout,
-                           "the queue stayed full");
+    if (put > 0 && FlFuture_SetResult(future, Py_None) == 0)
+        return future;
+    if (put == 0 && FlWaitlist_Await(&self->putters, future, item, timeout,
+                                     "the queue stayed full") == 0)
+        return future;
+    Py_XDECREF(future);
+    return NULL;
 }
 
 static PyObject *

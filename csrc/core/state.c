@@ -156,6 +156,7 @@ FlState_Traverse(FlState *st, visitproc visit, void *arg)
     Py_VISIT(st->asyncio_log);
     Py_VISIT(st->moment);
     Py_VISIT(st->spare_context);
+    Py_VISIT(st->spare_stop);
     Py_VISIT(st->nothing);
     Py_VISIT(st->callback_names);
     Py_VISIT(st->deque_append);
@@ -202,6 +203,7 @@ FlState_Clear(FlState *st)
     Py_CLEAR(st->asyncio_log);
     Py_CLEAR(st->moment);
     Py_CLEAR(st->spare_context);
+    Py_CLEAR(st->spare_stop);
     Py_CLEAR(st->nothing);
     Py_CLEAR(st->callback_names);
     Py_CLEAR(st->deque_append);

@@ -77,9 +77,9 @@ typedef struct {
     PyObject *names;     /* owned tuple of str */
     PyObject *originals; /* owned tuple: what each hook is when it is original */
     Py_ssize_t count;
-    uint64_t replaced;  /* bit i: hook i is not the original */
-    FlClassStamp stamp; /* of the last verification */
-    bool init_behind;   /* as FlHooks_InitBehind says */
+    uint64_t replaced;                      /* bit i: hook i is not the original */
+    FlClassStamp stamp;                     /* of the last verification */
+    bool init_behind;                       /* as FlHooks_InitBehind says */
     PyObject *functions[FL_HOOK_FUNCTIONS]; /* owned: get, post ..., prepare ..., as the
                                   class has them; NULL: nothing that is called with
                                   the handler in front */

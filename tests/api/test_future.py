@@ -446,6 +446,61 @@ def test_repr_of_a_result_that_resets_the_future(loop):
     assert repr(future) == "<Future pending>"
 
 
+def done_with(loop, value):
+    future = Future(loop=loop)
+    future.set_result(value)
+    return future
+
+
+def test_every_stop_iteration_keeps_what_it_says(loop):
+    kept = []
+    for value in range(3):
+        try:
+            next(iter(done_with(loop, value)))
+        except StopIteration as stop:
+            kept.append(stop)
+    assert [(stop.value, stop.args) for stop in kept] == [(n, (n,)) for n in range(3)]
+    kept = []
+    for value in range(3):
+        try:
+            next(iter(done_with(loop, value)))
+        except StopIteration as stop:
+            stop.add_note("seen")
+            kept.append(stop.args)
+    assert kept == [(0,), (1,), (2,)]
+    with pytest.raises(StopIteration) as caught:
+        next(iter(done_with(loop, 3)))
+    assert not hasattr(caught.value, "__notes__") and not caught.value.__context__
+
+
+def test_nothing_keeps_a_result_that_was_awaited(loop):
+    class Result:
+        pass
+
+    async def main():
+        for _ in range(3):
+            future = done_with(loop, Result())
+            alive = weakref.ref(await future)
+            assert alive() is not None
+            del future
+            assert alive() is None
+
+    loop.run_until_complete(main())
+
+
+def test_what_dies_with_an_iterator_may_await(loop):
+    class Awaits:
+        def __del__(self):
+            with pytest.raises(StopIteration):
+                next(iter(done_with(loop, 1)))
+
+    for _ in range(3):
+        iterator = iter(done_with(loop, Awaits()))
+        with pytest.raises(StopIteration):
+            next(iterator)
+        del iterator
+
+
 def test_an_iterator_of_a_future_ends_for_good(loop):
     future = Future(loop=loop)
     future.set_result(3)

@@ -442,3 +442,26 @@ def test_odd_arguments_are_refused():
     ):
         with pytest.raises(TypeError):
             call()
+
+
+@on_loop
+async def test_acquire_and_release_may_be_replaced_at_any_time():
+    class Plain(locks.Lock):
+        pass
+
+    called = []
+    lock = Plain()
+    async with lock:
+        pass
+    Plain.acquire = lambda self: called.append("in") or locks.Lock.acquire(self)
+    async with lock:
+        Plain.release = lambda self: called.append("out") or locks.Lock.release(self)
+    assert called == ["in", "out"]
+    del Plain.acquire, Plain.release
+    async with lock:
+        lock.release = lambda: called.append("own") or locks.Lock.release(lock)
+    assert called == ["in", "out", "own"]
+    del lock.release
+    async with lock:
+        pass
+    assert called == ["in", "out", "own"] and repr(lock) == "<Plain unlocked>"

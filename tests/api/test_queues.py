@@ -361,3 +361,108 @@ def test_odd_arguments_are_refused():
             call()
     queue.put(item=1, timeout=None)
     assert queue.get_nowait() == 1
+
+
+@on_loop
+async def test_a_subclass_may_keep_its_items_in_a_place_of_its_own():
+    class Own(Queue):
+        def _init(self):
+            self.items = []
+
+        def _put(self, item):
+            self.items.append(item)
+
+        def _get(self):
+            return self.items.pop()
+
+        def qsize(self):
+            return len(self.items)
+
+    queue = Own(2)
+    puts = [queue.put(n) for n in range(3)]
+    assert [put.done() for put in puts] == [True, True, False] and queue.full()
+    assert [await queue.get() for _ in range(3)] == [2, 1, 0]
+    assert puts[2].done() and repr(queue).endswith("maxsize=2 tasks=3>")
+
+
+@on_loop
+async def test_a_subclass_says_what_is_full():
+    class Weighed(Queue):
+        def full(self):
+            return sum(self._queue) >= 10
+
+    queue = Weighed()
+    assert queue.put(4).done() and queue.put(6).done()
+    waits = queue.put(1)
+    assert not waits.done()
+    with pytest.raises(QueueFull):
+        queue.put_nowait(1)
+    assert await queue.get() == 4
+    assert waits.done()
+
+
+@on_loop
+async def test_put_and_get_go_through_what_does_not_wait():
+    class Counted(Queue):
+        calls = 0
+
+        def put_nowait(self, item):
+            self.calls += 1
+            super().put_nowait(item)
+
+        def get_nowait(self):
+            self.calls += 1
+            return super().get_nowait()
+
+    queue = Counted(1)
+    assert queue.put(1).done() and queue.calls == 1
+    waits = queue.put(2)
+    assert not waits.done() and queue.calls == 2
+    assert [await queue.get(), await queue.get()] == [1, 2]
+    assert waits.done() and queue.calls == 4
+    getter = queue.get()
+    await queue.put(3)
+    assert await getter == 3
+
+    class Closed(Queue):
+        def put_nowait(self, item):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Closed().put(1)
+
+
+@on_loop
+async def test_a_method_may_be_replaced_at_any_time():
+    class Plain(Queue):
+        pass
+
+    def put_twice(self, item):
+        self._queue.append(item)
+        self._queue.append(item)
+
+    queue = Plain()
+    queue.put_nowait(1)
+    Plain._put = put_twice
+    queue.put_nowait(2)
+    del Plain._put
+    queue.put_nowait(3)
+    queue._put = lambda item: queue._queue.appendleft(item)
+    queue.put_nowait(4)
+    del queue._put
+    queue.put_nowait(5)
+    assert [queue.get_nowait() for _ in range(queue.qsize())] == [4, 1, 2, 2, 3, 5]
+    queue.__class__ = LifoQueue
+    queue.put_nowait(1)
+    queue.put_nowait(2)
+    assert await queue.get() == 2
+
+    class Found(Queue):
+        def __getattribute__(self, name):
+            if name == "_get":
+                return lambda: "found"
+            return super().__getattribute__(name)
+
+    found = Found()
+    found.put_nowait(1)
+    assert await found.get() == "found"

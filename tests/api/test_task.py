@@ -6,12 +6,13 @@ import asyncio
 import contextvars
 import gc
 import io
+import socket
 import sys
 import weakref
 
 import pytest
 
-from pyfastloop import _core, aio
+from pyfastloop import _core, aio, gen
 from pyfastloop.ioloop import IOLoop
 
 
@@ -68,6 +69,62 @@ def test_current_task(loop):
 
     run(loop, main())
     assert asyncio.current_task(loop) is None
+
+
+def test_nobody_is_current_where_no_task_runs(loop):
+    """Though tasks of ours step one after the other, before it and after it."""
+    seen = []
+
+    def look():
+        seen.append(asyncio.current_task(loop))
+
+    @gen.coroutine
+    def generator():
+        for _ in range(5):
+            yield gen.moment
+            look()
+
+    async def steps():
+        me = asyncio.current_task()
+        for _ in range(50):
+            await asyncio.sleep(0)
+            assert asyncio.current_task() is me
+
+    async def main():
+        reader, writer = socket.socketpair()
+        loop.add_reader(reader, look)
+        theirs = asyncio.Task(steps(), loop=loop)
+        ours = [asyncio.create_task(steps()) for _ in range(3)]
+        assert {type(task) for task in ours} == {_core.Task}
+        generated = generator()
+        for _ in range(20):
+            loop.call_soon(look)
+            loop.call_later(0, look)
+            writer.send(b"x")
+            await asyncio.sleep(0)
+        await asyncio.gather(theirs, *ours)
+        await generated
+        loop.remove_reader(reader)
+        reader.close()
+        writer.close()
+
+    run(loop, main())
+    assert len(seen) > 40 and set(seen) == {None}
+
+
+def test_a_task_that_waits_when_the_loop_stops_is_not_current(loop):
+    async def stops():
+        loop.stop()
+        while True:
+            await asyncio.sleep(0)
+
+    task = loop.create_task(stops())
+    loop.run_forever()
+    assert not task.done() and asyncio.current_task(loop) is None
+    loop.run_until_complete(asyncio.Task(asyncio.sleep(0), loop=loop))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(task)
 
 
 def test_start_task_runs_the_first_step_at_once(loop):

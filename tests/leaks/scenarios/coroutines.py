@@ -238,6 +238,19 @@ async def engine() -> None:
     await done
     del old
 
+    def later(callback: Any) -> None:
+        IOLoop.current().add_callback(callback, [])
+        IOLoop.current().add_callback(int, "none")
+
+    assert await gen.Task(later) == []
+    with contextlib.suppress(ValueError):
+        await gen.Task(lambda callback: IOLoop.current().add_callback(int, "none"))
+    with contextlib.suppress(ValueError):
+        await gen.Task(lambda callback: int("none"))
+    callbacks: list[Any] = []
+    never: Any = gen.Task(lambda callback: callbacks.append(callback))
+    never.itself = callbacks.pop()
+
 
 @on_a_loop
 async def locks_handed_over() -> None:
@@ -301,6 +314,14 @@ async def queue_handed_over() -> None:
     mixed = least.put("not a number")
     with contextlib.suppress(TypeError):
         await gen.multi([least.get(), mixed])
+
+    class Stack(queues.Queue[Any]):
+        def _get(self) -> Any:
+            return self._queue.pop()
+
+    stack = Stack()
+    stack.put_nowait([])
+    await stack.get()
     dropped: Any = queues.Queue(1)
     dropped.put_nowait([])
     dropped.itself = dropped.put(dropped)
