@@ -18,7 +18,8 @@ of `IOLoop.time`, or a `datetime.timedelta` from now; where it passes, the Futur
 `util.TimeoutError`.
 
 The C core hands the items over; where they are in the meantime is Python's business:
-`_init`, `_put` and `_get` of a subclass are called for each.
+`_init`, `_put` and `_get` of a subclass are called for each, and so are its `full`,
+`qsize`, `put_nowait` and `get_nowait` where `put` and `get` need them.
 
 Difference from Tornado: waiting gets and puts that timed out or were cancelled are
 forgotten, however few items pass.

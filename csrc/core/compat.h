@@ -143,6 +143,10 @@ FlCompat_DictVersion(PyObject *dict)
  * versions (3.13.0) tell no watcher of what is stored through the object then. */
 #define FL_SHARED_VALUES (PY_VERSION_HEX >= 0x030D0000)
 
+/* From 3.13 on the uncancel() of asyncio's tasks takes back a cancel() that was not
+ * thrown yet; asyncio's own timeouts and groups are written for the one or the other. */
+#define FL_UNCANCEL_RESCINDS (PY_VERSION_HEX >= 0x030D0000)
+
 /* Free lists are compiled out where a sanitizer should see every allocation, and where
  * threads share no lock. */
 #if defined(__SANITIZE_ADDRESS__) || defined(FL_NO_FREELISTS) || \

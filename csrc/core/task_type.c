@@ -82,7 +82,7 @@ task_uncancel(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     FlTask *self = (FlTask *)obj;
 
-    if (self->future.cancels > 0 && --self->future.cancels == 0)
+    if (self->future.cancels > 0 && --self->future.cancels == 0 && FL_UNCANCEL_RESCINDS)
         self->must_cancel = false;
     return PyLong_FromUnsignedLong(self->future.cancels);
 }
