@@ -149,7 +149,7 @@ class ProcessTransport(asyncio.SubprocessTransport):
         if self._returncode is not None:
             return
         self._returncode = code
-        self._call(self._protocol.process_exited)
+        self._tell(self._protocol.process_exited)
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(code)
@@ -331,8 +331,11 @@ class Subprocesses:
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
+            # connection_made() was not called, so nothing else will be.
             transport.close()
-            transport._pending = None
+            for pipe in (popen.stdin, popen.stdout, popen.stderr):
+                if pipe is not None:
+                    pipe.close()
             if transport._pidfd < 0 and transport._returncode is None:
                 transport._watch()
             await transport._wait()

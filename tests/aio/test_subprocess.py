@@ -305,6 +305,28 @@ def test_missing_program(loop):
     run(loop, main())
 
 
+@pytest.mark.parametrize("turns", range(1, 7))
+def test_cancelled_start_ends_the_child_and_tells_nobody(loop, turns):
+    async def main():
+        reports = Reports(loop)
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec("sleep", "60", stdin=PIPE, stdout=PIPE)
+        )
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        try:
+            process = await starting
+        except asyncio.CancelledError:
+            pass
+        else:
+            process.kill()
+            await process.wait()
+        assert reports.messages() == []
+
+    run(loop, main())
+
+
 def test_cancelled_wait_leaves_the_child(loop):
     async def main():
         process = await asyncio.create_subprocess_exec("sleep", "60")
