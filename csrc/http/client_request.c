@@ -143,7 +143,8 @@ store_headers(FlState *st, PyObject *self, PyObject *headers, PyObject *since)
         return -1;
     if (!yes)
         return given(headers) ? PyObject_SetAttr(self, st->str__headers, headers) : 0;
-    dated = FlState_Lazy(st, &st->http_dated, "pyfastloop.httpclient", "_dated");
+    dated =
+        FlState_Lazy(st, &st->http_dated, "pyfastloop.httpclient.request", "_dated");
     if (dated == NULL)
         return -1;
     return store_made(self, st->str__headers,

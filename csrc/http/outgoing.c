@@ -97,16 +97,16 @@ add_given(FlState *st, PyObject *name, PyObject *value, PyObject *plain,
 
     if (name == st->str_url || name == st->str_start_time || value == Py_None)
         return 1;
-    yes = PySet_Contains(plain, name);
-    if (yes != 1)
-        return yes;
     if (name == st->str_method)
         return PyUnicode_Check(value) &&
                PyUnicode_CompareWithASCIIString(value, "GET") == 0;
-    if (name == st->str__headers) {
+    if (name == st->str__headers) { /* an empty map says nothing */
         yes = PyObject_IsTrue(value);
         return yes < 0 ? -1 : !yes;
     }
+    yes = PySet_Contains(plain, name);
+    if (yes != 1)
+        return yes;
     yes = PySet_Contains(deciding, name);
     if (yes != 1)
         return yes < 0 ? -1 : 1;

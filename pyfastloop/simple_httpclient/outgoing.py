@@ -59,23 +59,19 @@ DECIDING = frozenset(
     )
 )
 
-# What a plain GET, or its client's defaults, may set: these, and what has no say in it
-# (a password alone says nothing).
+# What a plain GET, or its client's defaults, may set beside its URL: these, and what
+# has no say in it (a password alone says nothing).
 PLAIN = frozenset(
     (
         *DECIDING,
-        "_headers",  # when there is none in it
         "allow_nonstandard_methods",
         "connect_timeout",
         "expect_100_continue",
         "follow_redirects",
         "inactivity_timeout",
         "max_redirects",
-        "method",
         "proxy_password",
         "request_timeout",
-        "start_time",
-        "url",
     )
 )
 
