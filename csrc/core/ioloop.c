@@ -309,8 +309,7 @@ ioloop_add_handler(PyObject *self, PyObject *args, PyObject *kwargs)
                                                      names, &file, &handler, &events))
         return NULL;
     fd = FlWatch_Descriptor(file);
-    if (fd < 0 ||
-        FlWatch_AddHandler(loop, fd, file, handler, events | EPOLLERR | EPOLLHUP) < 0)
+    if (fd < 0 || FlWatch_AddHandler(loop, fd, file, handler, events) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -328,7 +327,7 @@ ioloop_update_handler(PyObject *self, PyObject *args, PyObject *kwargs)
                                                      names, &file, &events))
         return NULL;
     fd = FlWatch_Descriptor(file);
-    if (fd < 0 || FlWatch_UpdateHandler(loop, fd, events | EPOLLERR | EPOLLHUP) < 0)
+    if (fd < 0 || FlWatch_UpdateHandler(loop, fd, events) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

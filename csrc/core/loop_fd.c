@@ -1,7 +1,9 @@
 /* loop_fd.c -- descriptors whose handlers are Python's.
  *
  * asyncio's readers and writers go through the ring, as its order of calls asks; a
- * handler of IOLoop.add_handler is called from the dispatch itself.
+ * handler of IOLoop.add_handler is called from the dispatch itself. The end of a
+ * connection is told as what was asked for, too: whoever waits to read finds it by
+ * reading. A handler that asks for nothing is told of it once.
  *
  * Layer: core. Threads: the loop's own.
  */
@@ -59,13 +61,24 @@ watch_call_handler(FlLoop *loop, FlWatch *self, uint32_t events)
     return err;
 }
 
+/* What is asked of epoll for a handler. It tells of errors unasked; where nothing was
+ * asked for, once is enough. */
+static uint32_t
+handler_wanted(uint32_t events)
+{
+    return events != 0 ? events : EPOLLET;
+}
+
 static int
 watch_ready(FlLoop *loop, fl_watch *watch, uint32_t events)
 {
     FlWatch *self = watch->owner;
 
-    if (self->handler != NULL)
+    if (self->handler != NULL) {
+        if ((events & (EPOLLERR | EPOLLHUP)) != 0)
+            events |= watch->events & (EPOLLIN | EPOLLOUT);
         return watch_call_handler(loop, self, events);
+    }
     if (self->reader != NULL && (events & ~(uint32_t)EPOLLOUT) != 0 &&
         FlLoop_Defer(loop, FlHandle_Run, (PyObject *)self->reader) < 0)
         return -1;
@@ -116,7 +129,7 @@ FlWatch_AddHandler(FlLoop *loop, int fd, PyObject *file, PyObject *handler,
     self->context = PyContext_CopyCurrent();
     err = self->handler == NULL || self->context == NULL
               ? -1
-              : FlLoop_Watch(loop, &self->watch, events);
+              : FlLoop_Watch(loop, &self->watch, handler_wanted(events));
     Py_DECREF(self);
     return err;
 }
@@ -127,7 +140,7 @@ FlWatch_UpdateHandler(FlLoop *loop, int fd, uint32_t events)
     FlWatch *self = watch_find(loop, fd);
 
     if (self != NULL && self->handler != NULL)
-        return FlLoop_Rewatch(loop, &self->watch, events);
+        return FlLoop_Rewatch(loop, &self->watch, handler_wanted(events));
     PyErr_Format(PyExc_ValueError, "fd %d has no handler: add_handler() comes first",
                  fd);
     return -1;

@@ -689,6 +689,45 @@ def test_current_makes_a_c_loop_and_sets_it_as_asyncios():
     assert seen == ["done"]
 
 
+def test_a_reader_hears_of_the_end_as_something_to_read(loop):
+    reader, writer = os.pipe()
+    seen = []
+
+    def handler(fd, events):
+        seen.append(bool(events & IOLoop.READ))
+        loop.remove_handler(fd)
+        loop.stop()
+
+    loop.add_handler(reader, handler, IOLoop.READ)
+    os.close(writer)  # which epoll tells as EPOLLHUP alone
+    too_late = loop.call_later(30, loop.stop)
+    loop.start()
+    loop.remove_timeout(too_late)
+    os.close(reader)
+    assert seen == [True]
+
+
+def test_a_handler_that_asks_for_nothing_is_told_of_an_error_once(loop):
+    reader, writer = os.pipe()
+    seen = []
+    loop.add_handler(reader, lambda fd, events: seen.append(events), IOLoop.READ)
+    loop.update_handler(reader, 0)
+    os.close(writer)
+    before = loop.asyncio_loop.stats()["polls"]
+    loop.call_later(0.05, loop.stop)
+    loop.start()
+    assert len(seen) == 1
+    assert seen[0] & IOLoop.ERROR
+    assert loop.asyncio_loop.stats()["polls"] - before < 20
+
+    loop.update_handler(reader, IOLoop.READ)
+    loop.call_later(0.01, loop.stop)
+    loop.start()
+    assert seen[-1] & IOLoop.READ
+    loop.remove_handler(reader)
+    os.close(reader)
+
+
 def test_current_inside_a_foreign_loop_is_a_guest():
     async def main():
         loop = IOLoop.current()
