@@ -3,7 +3,8 @@
 asyncio, uvloop, rloop and pyfastloop run asyncio's face, pyfastloop with asyncio's Task
 (the default) and with its own; tornado and pyfastloop-ioloop run Tornado's IOLoop.
 Echoes have both ends in one loop: an operation is a message there and back; floor is
-the same three system calls a message in C, below which no such loop can be.
+three system calls a message in C: epoll_wait, receive, send. A loop that asks epoll for
+every message cannot be below it; pyfastloop mostly finds such an answer by looking.
 """
 
 from __future__ import annotations
