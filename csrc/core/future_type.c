@@ -6,6 +6,7 @@
  *
  * Layer: core. Threads: the loop's own.
  */
+#include "core/args.h"
 #include "core/future_parts.h"
 
 FlLoop *
@@ -80,6 +81,29 @@ future_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw
     if (self != NULL)
         self->st = st;
     return (PyObject *)self;
+}
+
+/* Future(): nearly every call of it has no arguments. A program may give the class
+ * another __init__ or __new__. */
+static PyObject *
+future_call_type(PyObject *cls, PyObject *const *args, size_t nargsf, PyObject *kw)
+{
+    PyTypeObject *type = (PyTypeObject *)cls;
+    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+    PyObject *tuple, *dict, *self;
+
+    if (nargs == 0 && kw == NULL && type->tp_new == future_new &&
+        type->tp_init == future_init) {
+        FlState *st = FlState_OfType(type);
+
+        return st == NULL ? NULL : FlFuture_New(st, NULL);
+    }
+    if (FlArgs_Pack(args, nargs, kw, &tuple, &dict) < 0)
+        return NULL;
+    self = PyType_Type.tp_call(cls, tuple, dict);
+    Py_DECREF(tuple);
+    Py_DECREF(dict);
+    return self;
 }
 
 static PyObject *
@@ -543,7 +567,7 @@ static PyType_Slot meta_slots[] = {
 
 static PyType_Spec meta_spec = {
     .name = "pyfastloop._core.FutureMeta",
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = meta_slots,
 };
 
@@ -572,6 +596,7 @@ FlFuture_AddType(PyObject *module, FlState *st)
 {
     if (FlFuture_AddSubtype(module, st, &st->Future_type, &future_spec, NULL) < 0)
         return -1;
+    st->Future_type->tp_vectorcall = future_call_type;
     st->moment = FlFuture_NewDone(st, Py_None);
     return st->moment == NULL ? -1
                               : PyModule_AddObjectRef(module, "moment", st->moment);

@@ -501,6 +501,32 @@ def test_what_dies_with_an_iterator_may_await(loop):
         del iterator
 
 
+def test_a_subclass_and_a_replaced_init_are_called(loop, monkeypatch):
+    made = []
+
+    class Mine(Future):
+        def __init__(self, *args, **kwargs):
+            made.append((args, kwargs))
+            super().__init__(loop=loop)
+
+    Mine(1, a=2)
+    original = Future.__init__
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Future,
+            "__init__",
+            lambda self, **kw: made.append(kw) or original(self, **kw),
+        )
+        Future()
+        assert Future(loop=loop).get_loop() is loop
+    Future()
+    assert made == [((1,), {"a": 2}), {}, {"loop": loop}]
+    with pytest.raises(TypeError, match="keyword arguments only"):
+        Future(1)
+    with pytest.raises(TypeError, match="one keyword only"):
+        Future(a=1)
+
+
 def test_an_iterator_of_a_future_ends_for_good(loop):
     future = Future(loop=loop)
     future.set_result(3)
