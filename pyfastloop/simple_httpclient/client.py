@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pyfastloop import _core
-from pyfastloop.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from pyfastloop.httpclient import AsyncHTTPClient, HTTPRequest
 from pyfastloop.log import gen_log
 from pyfastloop.netutil import OverrideResolver, Resolver
 from pyfastloop.simple_httpclient.errors import HTTPTimeoutError
@@ -89,17 +89,21 @@ class SimpleAsyncHTTPClient(AsyncHTTPClient):
         self.tls_contexts = TLSContexts()
 
     def close(self) -> None:
-        """Close the idle connections and end what is under way or waits."""
+        """Close the idle connections and end what is under way or waits.
+
+        Whoever waits for such a fetch gets an `HTTPStreamClosedError`.
+        """
         if self._closed:
             return
         super().close()
         for _request, _caller, timer in self.waiting.values():
             if timer is not None:
                 self.io_loop.remove_timeout(timer)
+        unfinished = [*self.active, *self.waiting]
         self.queue.clear()
         self.waiting.clear()
-        for exchange in list(self.active.values()):
-            exchange.abort()
+        for exchange in unfinished:
+            exchange.end_with_client()
         self.pool.close()
         if self.own_resolver:
             self.resolver.close()
@@ -140,16 +144,11 @@ class SimpleAsyncHTTPClient(AsyncHTTPClient):
 
     def _on_queue_timeout(self, exchange: _HTTPConnection, seconds: float) -> None:
         self._leave_queue(exchange)
-        request = exchange.original_request
-        exchange._settle(
-            HTTPResponse(
-                request,
-                599,
-                error=HTTPTimeoutError(
-                    f"Timeout in request queue ({seconds:g} s): {request.url} waited "
-                    f"for one of max_clients={self.max_clients} requests to end"
-                ),
-                request_time=time.time() - request.start_time,
+        exchange._fail(
+            HTTPTimeoutError(
+                f"Timeout in request queue ({seconds:g} s): "
+                f"{exchange.original_request.url} waited for one of "
+                f"max_clients={self.max_clients} requests to end"
             )
         )
 

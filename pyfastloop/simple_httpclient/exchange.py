@@ -404,6 +404,15 @@ class _HTTPConnection(Reading):
             return
         self._fail(HTTPStreamClosedError("cancelled"))
 
+    def end_with_client(self) -> None:
+        """The client was closed."""
+        future = self._future
+        self._fail(
+            HTTPStreamClosedError(f"The client was closed: {self.original_request.url}")
+        )
+        if future is not None and future.done() and not future.cancelled():
+            future.exception()  # where nobody waits, nothing went wrong
+
     def _fail(self, error: BaseException) -> None:
         """End with *error*."""
         if self.finished:
@@ -419,12 +428,14 @@ class _HTTPConnection(Reading):
         if link is not None:
             link.close()
         opening_task, self._opening = self._opening, None
+        asked = self.original_request
+        if self.start_time:
+            begun = self.start_wall_time
+            seconds = time.monotonic() - self.start_time
+        else:  # it has not left the queue
+            begun, seconds = None, time.time() - asked.start_time
         response = HTTPResponse(
-            self.original_request,
-            599,
-            error=error,
-            request_time=time.monotonic() - self.start_time,
-            start_time=self.start_wall_time,
+            asked, 599, error=error, request_time=seconds, start_time=begun
         )
         self._settle(response)
         if opening_task is not None:

@@ -113,8 +113,8 @@ class TestOnAPooledConnection:
     def test_client_closed(self, state, tls):
         async def end(http, future, server):
             http.close()
-            assert not future.done()
-            future.cancel()
+            with pytest.raises(HTTPStreamClosedError, match="client was closed"):
+                await future
 
         self.start(state, tls, end)
 
@@ -167,8 +167,22 @@ class TestWhileOpening:
                     http.fetch(server.url)
                 with pytest.raises(RuntimeError, match="closed"):
                     http.fetch_impl(HTTPRequest(server.url), lambda response: None)
-                assert opening.cancel()
-                assert queued.cancel()
+                for future in (opening, queued):
+                    with pytest.raises(HTTPStreamClosedError, match="client was clo"):
+                        await future
+
+        with RawServer(serve_answers(ok())) as server:
+            run(main, server)
+
+    def test_client_closed_and_nobody_waits(self, caplog):
+        async def main(server):
+            with client_of_test(max_clients=1) as http:
+                futures = [http.fetch(server.url) for _ in range(2)]
+                http.close()
+                del futures
+                gc.collect()
+                await asyncio.sleep(0)
+                assert not caplog.records
 
         with RawServer(serve_answers(ok())) as server:
             run(main, server)
