@@ -102,7 +102,7 @@ message_data(FlState *st, PyObject *message, bool binary)
     Py_buffer view;
     bool valid;
 
-    if (!binary && PyDict_Check(message))
+    if (PyDict_Check(message))
         return encode_json(st, message);
     if (binary || PyUnicode_Check(message))
         return Py_NewRef(message);

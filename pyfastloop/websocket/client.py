@@ -45,6 +45,7 @@ class WebSocketClientConnection(simple_httpclient._HTTPConnection):
     """A client's WebSocket; made by `websocket_connect`."""
 
     protocol: WebSocketProtocol | None = None
+    _selected_subprotocol: str | None = None
 
     def __init__(
         self,
@@ -167,6 +168,7 @@ class WebSocketClientConnection(simple_httpclient._HTTPConnection):
         self._finished_handshake()
         protocol._begin(self.stream)
         self.protocol = protocol
+        self._selected_subprotocol = protocol.selected_subprotocol
         if not self.connect_future.done():
             self.connect_future.set_result(self)
         protocol.start_pinging()
@@ -183,9 +185,7 @@ class WebSocketClientConnection(simple_httpclient._HTTPConnection):
     @property
     def selected_subprotocol(self) -> str | None:
         """The subprotocol that the server chose, or None."""
-        if self.protocol is None:
-            raise WebSocketClosedError("there is no WebSocket connection")
-        return self.protocol.selected_subprotocol
+        return self._selected_subprotocol
 
     def write_message(
         self, message: str | bytes | dict[str, Any], binary: bool = False

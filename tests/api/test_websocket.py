@@ -517,6 +517,30 @@ class TestMessages:
 
         assert served(main, ("/", Noted), websocket_max_message_size=1000) == 1009
 
+    def test_a_dict_is_json_in_frames_of_both_kinds(self):
+        async def main(url, application):
+            connection = await websocket_connect(url)
+            await connection.write_message({"a": 1})
+            await connection.write_message({"a": 1}, binary=True)
+            return [await connection.read_message() for _ in range(2)]
+
+        assert served(main, ("/", Noted)) == ['{"a": 1}', b'{"a": 1}']
+
+    def test_the_subprotocol_of_a_client_outlives_the_connection(self):
+        class Ends(WebSocketHandler):
+            def select_subprotocol(self, subprotocols):
+                return subprotocols[-1]
+
+            def open(self):
+                self.close()
+
+        async def main(url, application):
+            connection = await websocket_connect(url, subprotocols=["a", "b"])
+            assert await connection.read_message() is None
+            return connection.selected_subprotocol
+
+        assert served(main, ("/", Ends)) == "b"
+
     @pytest.mark.parametrize("compressed", [False, True])
     @pytest.mark.parametrize("size", [10e6, float("inf"), 2**63 - 1, 2**64])
     def test_a_bound_is_any_number(self, size, compressed):
