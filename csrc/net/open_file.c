@@ -118,9 +118,10 @@ open_path(PyObject *root, PyObject *path, bool cached)
 
     if (cached)
         return fl_file_open_beneath(r, p, true);
-    Py_BEGIN_ALLOW_THREADS fd =
-        r == NULL ? fl_file_open(p) : fl_file_open_beneath(r, p, false);
-    Py_END_ALLOW_THREADS return fd;
+    Py_BEGIN_ALLOW_THREADS;
+    fd = r == NULL ? fl_file_open(p) : fl_file_open_beneath(r, p, false);
+    Py_END_ALLOW_THREADS;
+    return fd;
 }
 
 static PyObject *
@@ -197,9 +198,10 @@ read_bytes(PyObject *self, PyObject *args, bool cached)
             got = fl_file_read_cached(file->fd, to, (size_t)n - used,
                                       offset + (int64_t)used);
         } else {
-            Py_BEGIN_ALLOW_THREADS got =
+            Py_BEGIN_ALLOW_THREADS;
+            got =
                 fl_file_read_at(file->fd, to, (size_t)n - used, offset + (int64_t)used);
-            Py_END_ALLOW_THREADS
+            Py_END_ALLOW_THREADS;
         }
         used += got > 0 ? (size_t)got : 0;
     }
@@ -241,15 +243,15 @@ file_fetch(PyObject *self, PyObject *args)
     piece = malloc(FETCH_PIECE);
     if (piece == NULL)
         return PyErr_NoMemory();
-    Py_BEGIN_ALLOW_THREADS for (int64_t end = offset + n; offset < end && got > 0;
-                                offset += got)
-    {
+    Py_BEGIN_ALLOW_THREADS;
+    for (int64_t end = offset + n; offset < end && got > 0; offset += got) {
         size_t most = (size_t)(end - offset);
 
         got = fl_file_read_at(file->fd, piece, most < FETCH_PIECE ? most : FETCH_PIECE,
                               offset);
     }
-    Py_END_ALLOW_THREADS free(piece);
+    Py_END_ALLOW_THREADS;
+    free(piece);
     Py_RETURN_NONE;
 }
 
