@@ -195,6 +195,8 @@ FlState_Clear(FlState *st)
 #undef X
     for (int i = 0; i < FL_STATE_HEADER_NAMES; i++)
         Py_CLEAR(st->header_names[i]);
+    for (int i = 0; i < FL_STATE_GIVEN_NAMES; i++)
+        Py_CLEAR(st->given_names[i].given);
     Py_CLEAR(st->swap_task);
     Py_CLEAR(st->current_tasks);
     Py_CLEAR(st->app_log);

@@ -440,8 +440,19 @@
 /* One slot for each well-known header name; http/headers.c checks that they do. */
 #define FL_STATE_HEADER_NAMES 96
 
-/* A power of two, a few times what web_names has. */
+/* A power of two, a few times the names that web/ looks for in an instance. */
 #define FL_STATE_NAMES 256
+
+/* A power of two: names of headers that were looked at lately, by address. */
+#define FL_STATE_GIVEN_NAMES 64
+
+/* What is known of a header's name that a program gives again and again. */
+typedef struct {
+    PyObject *given; /* owned str; NULL: nothing yet */
+    uint32_t hash;
+    uint8_t id;
+    bool normal; /* in Http-Header-Case */
+} FlGivenName;
 
 typedef struct FlLoop FlLoop;
 
@@ -476,10 +487,12 @@ typedef struct FlState {
     int type_watcher;          /* 0: none yet, -1: none to be had, else its id + 1 */
     int dict_watcher;          /* likewise */
     int instance_watcher;      /* likewise */
-    PyObject *web_name_set[FL_STATE_NAMES]; /* borrowed of web_names; web/hooks.c */
+    PyObject *web_name_set[FL_STATE_NAMES]; /* borrowed; see web/hooks.c */
+    uint8_t web_name_kinds[FL_STATE_NAMES]; /* of those */
     const void *http_target; /* borrowed: web's FlHTTP1Target, NULL without web */
     PyObject *header_names[FL_STATE_HEADER_NAMES]; /* owned; NULL until first used */
     uint32_t header_hashes[FL_STATE_HEADER_NAMES]; /* with header_names */
+    FlGivenName given_names[FL_STATE_GIVEN_NAMES]; /* http/headers.c */
     FlLoop *parking;   /* borrowed list: loops where coroutines wait, or waited */
     bool tasks_asked;  /* whether asyncio.all_tasks() can look into it ... */
     bool tasks_joined; /* ... and it does */

@@ -233,30 +233,31 @@ done:
 
 /* ---- change ---- */
 
-/* A name as a program gives it. */
-typedef struct {
-    PyObject *given; /* borrowed str */
-    fl_span span;
-    uint32_t hash;
-} FlGivenName;
+#define KEPT_NAME_MOST 64 /* bytes of a name that the state remembers */
+
+/* The bytes of a name that was checked. */
+static fl_span
+given_span(const FlGivenName *name)
+{
+    return fl_span_make((const char *)PyUnicode_1BYTE_DATA(name->given),
+                        (size_t)PyUnicode_GET_LENGTH(name->given));
+}
 
 /* The name as it is kept: the given object itself where it will do. New reference. */
 static PyObject *
-kept_name(FlState *st, const FlGivenName *name, uint8_t id)
+kept_name(FlState *st, const FlGivenName *name)
 {
-    if (id == FL_H_OTHER && PyUnicode_CheckExact(name->given) &&
-        fl_header_is_normal(name->span))
+    if (name->id == FL_H_OTHER && name->normal && PyUnicode_CheckExact(name->given))
         return Py_NewRef(name->given);
-    return normalized_name(st, name->span, id);
+    return normalized_name(st, given_span(name), name->id);
 }
 
 static int
 add_entry(FlHTTPHeaders *self, const FlGivenName *name, PyObject *value)
 {
-    int32_t leader = find_hashed(self, name->span, name->hash);
-    uint8_t id = fl_header_lookup(name->span);
+    int32_t leader = find_hashed(self, given_span(name), name->hash);
     PyObject *str = leader >= 0 ? Py_XNewRef(FlHTTPHeaders_Name(self, leader))
-                                : kept_name(self->st, name, id);
+                                : kept_name(self->st, name);
     FlHeaderEntry *e;
 
     if (str == NULL)
@@ -267,36 +268,55 @@ add_entry(FlHTTPHeaders *self, const FlGivenName *name, PyObject *value)
         return -1;
     }
     *e = (FlHeaderEntry){
-        .name = str, .value = Py_NewRef(value), .hash = name->hash, .id = id};
+        .name = str, .value = Py_NewRef(value), .hash = name->hash, .id = name->id};
     entry_link(self, leader);
     return 0;
 }
 
-/* The bytes of a name that is a token, or -1 with an error. */
+/* Checks that a name is a token, and says what is to be known of it; its `given` is
+ * borrowed. The same object, a constant of somebody's code, is checked once as long as
+ * its place is not taken. 0 or -1 with an error. */
 static int
-name_span(FlState *st, PyObject *name, fl_span *out)
+know_name(FlState *st, PyObject *name, FlGivenName *out)
 {
-    Py_ssize_t n;
-    const char *p;
+    FlGivenName *known =
+        &st->given_names[((uintptr_t)name >> 4) % FL_STATE_GIVEN_NAMES];
+    fl_span span;
 
+    if (known->given == name) {
+        *out = *known;
+        return 0;
+    }
     if (!PyUnicode_Check(name)) {
         PyErr_Format(PyExc_TypeError, "header name must be str, not %.100s",
                      Py_TYPE(name)->tp_name);
         return -1;
     }
-    p = PyUnicode_AsUTF8AndSize(name, &n);
-    if (p == NULL && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
-        PyErr_Clear();
-        p = "";
-        n = 0;
-    }
-    if (p == NULL)
+    out->given = name;
+    span = given_span(out);
+    if (!PyUnicode_IS_ASCII(name) || !fl_is_token(span)) {
+        FlHTTP_InputError(st, "Invalid header name %R", name);
         return -1;
-    *out = fl_span_make(p, (size_t)n);
-    if (fl_is_token(*out))
-        return 0;
-    FlHTTP_InputError(st, "Invalid header name %R", name);
-    return -1;
+    }
+    out->hash = name_hash(span);
+    out->id = fl_header_lookup_token(span);
+    out->normal = fl_header_is_normal(span);
+    if (PyUnicode_CheckExact(name) && span.n <= KEPT_NAME_MOST) {
+        PyObject *before = known->given;
+
+        *known = *out;
+        Py_INCREF(name);
+        Py_XDECREF(before);
+    }
+    return 0;
+}
+
+int
+FlHTTPHeaders_NameId(FlState *st, PyObject *name)
+{
+    FlGivenName known;
+
+    return know_name(st, name, &known) < 0 ? -1 : known.id;
 }
 
 /* A value as it is kept: exactly str, so that dropping it runs nobody's code. New
@@ -320,16 +340,15 @@ static int
 put_checked(FlHTTPHeaders *self, PyObject *name, PyObject *value,
             int (*put)(FlHTTPHeaders *self, const FlGivenName *name, PyObject *value))
 {
-    FlGivenName key = {.given = name};
+    FlGivenName key;
     PyObject *kept;
     int err;
 
-    if (name_span(self->st, name, &key.span) < 0)
+    if (know_name(self->st, name, &key) < 0)
         return -1;
     kept = checked_value(self->st, value);
     if (kept == NULL)
         return -1;
-    key.hash = name_hash(key.span);
     err = put(self, &key, kept);
     Py_DECREF(kept);
     return err;
@@ -378,7 +397,7 @@ remove_entries(FlHTTPHeaders *self, int32_t leader, bool keep_first)
 static int
 set_entry(FlHTTPHeaders *self, const FlGivenName *name, PyObject *value)
 {
-    int32_t at = find_hashed(self, name->span, name->hash);
+    int32_t at = find_hashed(self, given_span(name), name->hash);
 
     if (at < 0)
         return add_entry(self, name, value);

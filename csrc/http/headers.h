@@ -56,6 +56,9 @@ int FlHTTPHeaders_Set(FlHTTPHeaders *self, PyObject *name, PyObject *value);
 /* The same for a well-known name; the value is trusted. */
 int FlHTTPHeaders_SetId(FlHTTPHeaders *self, uint8_t id, PyObject *value);
 
+/* The enum fl_header_id of a name, or -1 as above. */
+int FlHTTPHeaders_NameId(FlState *st, PyObject *name);
+
 /* 1 when something was removed, else 0. */
 int FlHTTPHeaders_Remove(FlHTTPHeaders *self, fl_span name);
 

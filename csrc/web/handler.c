@@ -21,9 +21,7 @@ FlRequestHandler_AskOriginal(FlRequestHandler *self, int hook)
     }
     if ((hooks->replaced >> hook & 1) != 0)
         return false;
-    if (self->dict == NULL || PyDict_GET_SIZE(self->dict) == 0)
-        return true;
-    if (FlHooks_LookClean(self->st, self->dict, &self->clean))
+    if (!FlHooks_MayHave(self->st, self->dict, &self->clean, FL_NAME_HOOK))
         return true;
     set = PyDict_Contains(self->dict, PyTuple_GET_ITEM(hooks->names, hook));
     if (set < 0)
@@ -39,9 +37,7 @@ FlRequestHandler_CallHook(FlRequestHandler *self, int function, PyObject *name)
 
     if (hooks != NULL && Py_IS_TYPE(self, hooks->type) && FlHooks_Unchanged(hooks) &&
         (hooks->replaced & FL_HOOK_BIT(__getattribute__)) == 0 &&
-        (self->dict == NULL || PyDict_GET_SIZE(self->dict) == 0 ||
-         FlHooks_StillClean(self->dict, &self->clean) ||
-         FlHooks_LookClean(self->st, self->dict, &self->clean)))
+        !FlHooks_MayHave(self->st, self->dict, &self->clean, FL_NAME_HOOK))
         own = Py_XNewRef(hooks->functions[function]);
     if (own == NULL)
         return PyObject_CallMethodNoArgs((PyObject *)self, name);

@@ -63,7 +63,8 @@ FlRequestHandler_Original(FlRequestHandler *self, int hook)
 
     if (hooks != NULL && Py_IS_TYPE(self, hooks->type) && FlHooks_Unchanged(hooks) &&
         (self->dict == NULL || PyDict_GET_SIZE(self->dict) == 0 ||
-         FlHooks_StillClean(self->dict, &self->clean)))
+         (FlHooks_KnowsDict(self->dict, &self->clean) &&
+          (self->clean.names & FL_NAME_HOOK) == 0)))
         return (hooks->replaced >> hook & 1) == 0;
     return FlRequestHandler_AskOriginal(self, hook);
 }

@@ -340,7 +340,7 @@ write_cookies(FlRequestHandler *self)
 {
     int due = !ORIGINAL(self, _write_cookies);
 
-    if (!due && self->dict != NULL)
+    if (!due && FlHooks_MayHave(self->st, self->dict, &self->clean, FL_NAME_COOKIE))
         due = PyDict_Contains(self->dict, self->st->str__new_cookie);
     return due > 0 ? FlHandler_Call(self, self->st->str__write_cookies) : due;
 }
@@ -366,7 +366,9 @@ break_cycles(FlRequestHandler *self)
 {
     if (!ORIGINAL(self, _break_cycles) || !ORIGINAL(self, ui))
         return FlHandler_Call(self, self->st->str__break_cycles);
-    return PyDict_SetItem(self->dict, self->st->str__ui, Py_None);
+    return FlHooks_MayHave(self->st, self->dict, &self->clean, FL_NAME_UI)
+               ? PyDict_SetItem(self->dict, self->st->str__ui, Py_None)
+               : 0;
 }
 
 /* *future: what finish() gives; NULL where it was sent directly. */

@@ -72,15 +72,11 @@ FlHandler_SetPlain(FlRequestHandler *self, uint8_t plain)
 int
 FlHandler_PutBeside(FlRequestHandler *self, PyObject *name, PyObject *value, bool add)
 {
-    Py_ssize_t n = 0;
-    const char *p = NULL;
     int err;
 
-    if (PyUnicode_Check(name) && PyUnicode_IS_ASCII(name)) {
-        p = (const char *)PyUnicode_1BYTE_DATA(name);
-        n = PyUnicode_GET_LENGTH(name);
-    }
-    switch (fl_header_lookup(fl_span_make(p, (size_t)n))) {
+    switch (FlHTTPHeaders_NameId(self->st, name)) {
+    case -1:
+        return -1;
     case FL_H_SERVER:
     case FL_H_CONTENT_TYPE:
     case FL_H_DATE:

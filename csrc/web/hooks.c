@@ -18,40 +18,56 @@ uint64_t fl_instance_epoch = 1;
 
 /* ---- names, told by their address ---- */
 
-/* The names of the hooks are interned: their addresses make up an open hash set, in
- * which this is where one is looked for first. */
+#define ANY_NAME 0xff
+
+/* The names are interned: their addresses make up an open hash set, in which this is
+ * where one is looked for first. */
 static size_t
 name_slot(PyObject *name)
 {
     return ((uintptr_t)name >> 4) % FL_STATE_NAMES;
 }
 
+static void
+know_name(FlState *st, PyObject *name, uint8_t kind)
+{
+    size_t at = name_slot(name);
+
+    while (st->web_name_set[at] != NULL && st->web_name_set[at] != name)
+        at = (at + 1) % FL_STATE_NAMES;
+    st->web_name_set[at] = name;
+    st->web_name_kinds[at] |= kind;
+}
+
 void
 FlHooks_KnowNames(FlState *st)
 {
-    memset(st->web_name_set, 0, sizeof(st->web_name_set));
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(st->web_names); i++) {
-        PyObject *name = PyTuple_GET_ITEM(st->web_names, i);
-        size_t at = name_slot(name);
+    PyObject *const methods[] = {st->str_get,    st->str_head,   st->str_post,
+                                 st->str_put,    st->str_delete, st->str_patch,
+                                 st->str_options};
 
-        while (st->web_name_set[at] != NULL)
-            at = (at + 1) % FL_STATE_NAMES;
-        st->web_name_set[at] = name;
-    }
+    memset(st->web_name_set, 0, sizeof(st->web_name_set));
+    memset(st->web_name_kinds, 0, sizeof(st->web_name_kinds));
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(st->web_names); i++)
+        know_name(st, PyTuple_GET_ITEM(st->web_names, i), FL_NAME_HOOK);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(methods); i++)
+        know_name(st, methods[i], FL_NAME_METHOD);
+    know_name(st, st->str__new_cookie, FL_NAME_COOKIE);
+    know_name(st, st->str__ui, FL_NAME_UI);
 }
 
-/* Whether a key can be one of the names: an interned str is another one than they are,
- * or the very object. */
-static bool
-may_be_name(FlState *st, PyObject *key)
+/* What a key may be: an interned str is another one than the names are, or the very
+ * object. */
+static uint8_t
+names_of_key(FlState *st, PyObject *key)
 {
     size_t at = name_slot(key);
 
     if (!PyUnicode_CheckExact(key) || !PyUnicode_CHECK_INTERNED(key))
-        return true;
+        return ANY_NAME;
     while (st->web_name_set[at] != NULL && st->web_name_set[at] != key)
         at = (at + 1) % FL_STATE_NAMES;
-    return st->web_name_set[at] == key;
+    return st->web_name_kinds[at];
 }
 
 #if FL_TYPE_WATCHERS
@@ -90,27 +106,27 @@ watch_instance(FlState *st, PyObject *dict)
 
 #define FEW_KEYS 16 /* of an instance; with more of them each name is looked up */
 
-bool
-FlHooks_LookClean(FlState *st, PyObject *dict, FlCleanDict *clean)
+void
+FlHooks_LookAtDict(FlState *st, PyObject *dict, FlCleanDict *clean)
 {
     Py_ssize_t at = 0;
     PyObject *key, *value;
 
+    clean->stamp = 0;
+    clean->names = ANY_NAME;
     if (PyDict_GET_SIZE(dict) > FEW_KEYS)
-        return false;
-    while (PyDict_Next(dict, &at, &key, &value)) {
-        if (may_be_name(st, key))
-            return false;
-    }
+        return;
+    clean->names = 0;
+    while (PyDict_Next(dict, &at, &key, &value))
+        clean->names |= names_of_key(st, key);
 #if FL_TYPE_WATCHERS
     if (!watch_instance(st, dict))
-        return true;
+        return;
     clean->dict = dict;
     clean->stamp = fl_instance_epoch;
 #else
     clean->stamp = FlCompat_DictVersion(dict);
 #endif
-    return true;
 }
 
 #if FL_TYPE_WATCHERS

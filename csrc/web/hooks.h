@@ -118,9 +118,18 @@ FlHooks_Verify(FlHooks *hooks)
 
 /* ---- the dict of an instance, which may hide a hook ---- */
 
-/* When a dict was last found to have none of the names in its keys. Zeroed: never. */
+/* Names that C looks for in an instance's dict. */
+enum {
+    FL_NAME_HOOK = 1,   /* of a hook */
+    FL_NAME_METHOD = 2, /* get, post ... */
+    FL_NAME_COOKIE = 4, /* _new_cookie */
+    FL_NAME_UI = 8,     /* _ui */
+};
+
+/* When the keys of a dict were last looked at, and what was found. Zeroed: never. */
 typedef struct {
     uint64_t stamp;
+    uint8_t names; /* FL_NAME_*: what some of the keys may be */
 #if FL_TYPE_WATCHERS
     PyObject *dict; /* borrowed: only compared */
 #endif
@@ -129,18 +138,29 @@ typedef struct {
 /* Moved when a watched instance's dict got another key, or was freed. */
 extern uint64_t fl_instance_epoch;
 
-/* Looks at the keys; true and *clean set where none of them can be a hook's name. */
-bool FlHooks_LookClean(FlState *st, PyObject *dict, FlCleanDict *clean);
+/* Looks at the keys, for clean->names. */
+void FlHooks_LookAtDict(FlState *st, PyObject *dict, FlCleanDict *clean);
 
-/* Whether the dict was clean when last looked at, and none of the names came since. */
+/* Whether clean->names still holds: no key came since. */
 static inline bool
-FlHooks_StillClean(PyObject *dict, const FlCleanDict *clean)
+FlHooks_KnowsDict(PyObject *dict, const FlCleanDict *clean)
 {
 #if FL_TYPE_WATCHERS
     return clean->dict == dict && clean->stamp == fl_instance_epoch;
 #else
     return clean->stamp == FlCompat_DictVersion(dict);
 #endif
+}
+
+/* Whether a key of the dict (nullable) may be one of these FL_NAME_*. */
+static inline bool
+FlHooks_MayHave(FlState *st, PyObject *dict, FlCleanDict *clean, uint8_t names)
+{
+    if (dict == NULL || PyDict_GET_SIZE(dict) == 0)
+        return false;
+    if (!FlHooks_KnowsDict(dict, clean))
+        FlHooks_LookAtDict(st, dict, clean);
+    return (clean->names & names) != 0;
 }
 
 /* ---- dicts of which facts are known (facts.h) ---- */
@@ -157,7 +177,7 @@ FlHooks_DictEpoch(void)
     return fl_dict_epoch;
 }
 
-/* Takes note of st->web_names. */
+/* Takes note of st->web_names and the other names. */
 void FlHooks_KnowNames(FlState *st);
 
 int FlHooks_AddType(PyObject *module, FlState *st);

@@ -197,7 +197,7 @@ plain_function(FlRequestHandler *self)
     if (hooks == NULL || !FlRequestHandler_Original(self, FL_HOOK__method) ||
         method <= 0 || method >= FL_HOOK_METHODS || !plain_arguments(self))
         return NULL;
-    if (self->dict != NULL && PyDict_GET_SIZE(self->dict) > 0 &&
+    if (FlHooks_MayHave(st, self->dict, &self->clean, FL_NAME_METHOD) &&
         PyDict_Contains(self->dict, names[method]) != 0)
         return NULL;
     return Py_XNewRef(hooks->functions[method]);

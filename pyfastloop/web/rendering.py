@@ -176,7 +176,7 @@ class RenderingMixin(HandlerState):
     def ui(self) -> Any:
         """The application's UI methods and modules, as templates see them.
 
-        Made when it is asked for, None once the request is finished.
+        Made when it is asked for; what was made is None once the request is finished.
         """
         state = self.__dict__
         if "_ui" in state:

@@ -599,3 +599,21 @@ def test_the_default_bounds_can_be_set() -> None:
             forms("multipart/form-data; boundary=X", MULTIPART)
     finally:
         httputil.set_parse_body_config(before)
+
+
+def test_a_name_is_the_same_each_time_it_is_given():
+    names = [f"x-{'y' * n}-Name{n}" for n in range(80)] + ["content-TYPE", "X-Kept"]
+    bad = ["", "a b", "a:", "\u20acuro", "a\n", "\ud800"]
+    for _ in range(3):
+        headers = HTTPHeaders()
+        for name in names:
+            headers[name] = "1"
+            headers.add(name.upper(), "2")
+        written = [n.title() if n != "X-Kept" else n for n in names]
+        assert list(headers.get_all())[::2] == [(n, "1") for n in written]
+        assert all(headers[name] == "1,2" for name in names)
+        for name in bad:
+            with pytest.raises(HTTPInputError, match="Invalid header name"):
+                headers[name] = "1"
+            with pytest.raises(HTTPInputError, match="Invalid header name"):
+                headers.add(name, "1")
