@@ -282,11 +282,13 @@ FlFuture_MakeCancelledError(FlFuture *self)
 {
     PyObject *exc = self->value;
 
-    if (exc != NULL) {
+    /* asyncio.gather asks whatever future came last, also one that has a result. */
+    if (exc != NULL && self->state == FL_FUTURE_CANCELLED) {
         self->value = NULL;
         return exc;
     }
-    if (self->note == NULL || self->note == Py_None)
+    if (self->note == NULL || self->note == Py_None ||
+        self->state == FL_FUTURE_FINISHED)
         return PyObject_CallNoArgs(self->st->CancelledError);
     return PyObject_CallOneArg(self->st->CancelledError, self->note);
 }

@@ -501,6 +501,30 @@ def test_what_dies_with_an_iterator_may_await(loop):
         del iterator
 
 
+@pytest.mark.parametrize("last", ["result", "exception"])
+def test_a_gather_is_cancelled_though_its_last_future_has_ended_otherwise(loop, last):
+    """asyncio asks that future for the CancelledError, and it keeps what it has."""
+
+    async def main():
+        waits, ended = loop.create_future(), loop.create_future()
+        if last == "result":
+            ended.set_result([1])
+        else:
+            ended.set_exception(KeyError(1))
+        gathered = asyncio.gather(waits, ended, return_exceptions=True)
+        await asyncio.sleep(0)
+        gathered.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gathered
+        assert isinstance(ended._make_cancelled_error(), asyncio.CancelledError)
+        if last == "result":
+            assert ended.result() == [1]
+        else:
+            assert ended.exception().args == (1,)
+
+    loop.run_until_complete(main())
+
+
 def test_a_subclass_and_a_replaced_init_are_called(loop, monkeypatch):
     made = []
 
