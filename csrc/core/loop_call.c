@@ -10,6 +10,7 @@
 #include "core/args.h"
 #include "core/future.h"
 #include "core/handle.h"
+#include "core/task.h"
 
 static const char *const callback_names[] = {"callback"};
 static const char *const delay_names[] = {"delay", "callback"};
@@ -84,10 +85,14 @@ FlLoop_call_soon(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObjec
     FlLoop *loop = (FlLoop *)obj;
     PyObject *context;
     FlHandle *handle;
+    int woken;
 
     if (nargs < 1)
         return FlArgs_Retry("call_soon", obj, args, nargs, kw, FlLoop_call_soon,
                             callback_names, 1);
+    woken = loop->debug || loop->inbox_len != 0 ? 0 : FlTask_WakeSoon(loop, args[0]);
+    if (woken != 0)
+        return woken < 0 ? NULL : Py_NewRef(Py_None);
     if (call_prepare(loop, "call_soon", 0, args, nargs, kw, &context, false) < 0)
         return NULL;
     if (loop->inbox_len != 0 && FlLoop_TakeInbox(loop) < 0)

@@ -91,6 +91,11 @@ PyObject *FlGen_StartInside(FlState *st, PyObject *generator, PyObject *context)
 /* asyncio.Task.cancel(): 1, 0 when it was done, -1. escapes */
 int FlTask_Cancel(PyObject *task, PyObject *msg);
 
+/* A future of asyncio hands obj to its loop's call_soon. Where that is the wake-up of a
+ * task of this loop it goes onto the ring as what it is, the task's step, and needs no
+ * handle: 1, 0 where it is anything else, or -1. */
+int FlTask_WakeSoon(FlLoop *loop, PyObject *obj);
+
 /* _core.start_task(coro): a task on the current loop, its first step done. */
 PyObject *FlTask_StartFunction(PyObject *module, PyObject *coro); /* escapes */
 

@@ -1,7 +1,7 @@
 /* task_wake.c -- how a future of asyncio, or of anyone else, wakes a task of ours.
  *
  * Such a future calls what it was given, through its own loop's call_soon. A TaskWake is
- * that callable and nothing more; it comes from a free list, because a driver written
+ * that callable and nothing more; our loop knows it and steps the task instead. It comes from a free list, because a driver written
  * for asyncio has its callers wait so at every step.
  *
  * Layer: core. Threads: the loop's own.
@@ -38,6 +38,26 @@ wake_call(PyObject *obj, PyObject *const *Py_UNUSED(args), size_t Py_UNUSED(narg
     if (err < 0)
         return NULL;
     Py_RETURN_NONE;
+}
+
+int
+FlTask_WakeSoon(FlLoop *loop, PyObject *obj)
+{
+    FlTaskWake *self = (FlTaskWake *)obj;
+    FlTask *task;
+    int err;
+
+    if (!Py_IS_TYPE(obj, loop->st->TaskWake_type) || self->task == NULL ||
+        self->task->future.loop != loop)
+        return 0;
+    task = self->task;
+    err = FlLoop_Defer(loop, task->is_gen ? FlGen_RingStep : FlTask_RingStep,
+                       (PyObject *)task);
+    if (err < 0)
+        return -1;
+    self->task = NULL;
+    Py_DECREF(task);
+    return 1;
 }
 
 int
