@@ -23,7 +23,7 @@ from raw_http import (
     server_tls,
 )
 
-from pyfastloop import httpclient
+from pyfastloop import _core, httpclient
 from pyfastloop.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from pyfastloop.simple_httpclient import (
     HTTPStreamClosedError,
@@ -107,6 +107,21 @@ class TestOnAPooledConnection:
             assert not len(http.pool)
             with pytest.raises(asyncio.CancelledError):
                 await future
+
+        self.start(state, tls, end)
+
+    @pytest.mark.parametrize("start", [asyncio.ensure_future, _core.start_task])
+    def test_the_task_that_waits_is_cancelled(self, state, tls, start):
+        async def end(http, future, server):
+            async def wait():
+                return await future
+
+            task = start(wait())
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert future.cancelled()
 
         self.start(state, tls, end)
 
