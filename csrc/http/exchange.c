@@ -46,29 +46,66 @@ call(FlExchange *self, PyObject *name)
     return result == NULL ? -1 : 0;
 }
 
+/* Tells of the current exception, which has no other way to go. 0, or -1: fatal. */
+static int
+report(FlExchange *self)
+{
+    if (FlError_IsFatal())
+        return -1;
+    FlLink_Report(self->st, (PyObject *)self,
+                  "Exception in the HTTP client's exchange");
+    return 0;
+}
+
+/* Ends where not even a response that tells of `why` could be made: the future gets it
+ * as it is. 0, or -1: fatal. escapes */
+static int
+end_bare(FlExchange *self, PyObject *why)
+{
+    FlFetchFuture *future = self->future;
+    FlClientLink *link = self->link;
+    int err = 0;
+
+    self->finished = true;
+    self->future = NULL;
+    self->link = NULL;
+    if (self->loop != NULL)
+        FlLoop_Disarm(self->loop, &self->deadline);
+    if (link != NULL)
+        FlClientLink_Close(link);
+    Py_XDECREF(link);
+    if (self->extras && call(self, self->st->str__end_extras) < 0)
+        err = report(self);
+    if (err == 0 && FlFetch_Release(self) < 0)
+        err = report(self);
+    if (err == 0 && future != NULL) {
+        Py_CLEAR(future->underway);
+        if (FlFuture_SetExceptionUnlessDone((PyObject *)future, why) < 0)
+            err = report(self);
+    }
+    Py_XDECREF(future);
+    return err;
+}
+
 int
 FlExchange_FailRaised(FlExchange *self)
 {
     PyObject *exc, *result;
+    int err = 0;
 
     if (FlError_IsFatal())
         return -1;
-    if (self->finished) {
-        FlLink_Report(self->st, (PyObject *)self,
-                      "Exception in the HTTP client's exchange");
-        return 0;
-    }
+    if (self->finished)
+        return report(self);
     exc = PyErr_GetRaisedException();
     result = PyObject_CallMethodOneArg((PyObject *)self, self->st->str__fail, exc);
-    Py_DECREF(exc);
-    if (result == NULL) {
-        if (FlError_IsFatal())
-            return -1;
-        FlLink_Report(self->st, (PyObject *)self,
-                      "Exception in the HTTP client's exchange");
-    }
+    if (result == NULL)
+        err = report(self);
     Py_XDECREF(result);
-    return 0;
+    if (err == 0 && !self->finished)
+        err = end_bare(self, exc);
+    Py_DECREF(exc);
+    return err;
 }
 
 /* ---- the request ---- */
@@ -181,6 +218,8 @@ begin(FlExchange *self)
     if (out == NULL)
         return -1;
     Py_XSETREF(self->out, out);
+    if (self->finished)
+        return 0; /* by a property of the request */
     if (out->keep && self->pool != NULL) {
         link = FlPool_Take(self->pool, out->key);
         if (link == NULL && PyErr_Occurred())
@@ -198,6 +237,8 @@ FlExchange_Begin(FlExchange *self)
 {
     int err;
 
+    if (self->finished)
+        return 0;
     Py_INCREF(self);
     err = begin(self);
     if (err < 0)
@@ -262,8 +303,7 @@ answer(FlExchange *self, int status, PyObject *reason, PyObject *headers,
         if (result == NULL || result == Py_True)
             return result == NULL ? -1 : 0;
     }
-    if (PyBytes_GET_SIZE(body) > 0 && self->out->decompress &&
-        has(self, headers, FL_H_CONTENT_ENCODING)) {
+    if (self->out->decompress && has(self, headers, FL_H_CONTENT_ENCODING)) {
         result =
             PyObject_CallMethodOneArg((PyObject *)self, self->st->str__inflate, body);
         Py_XDECREF(result);

@@ -102,7 +102,8 @@ limit_of(FlExchange *self, PyObject *name)
     return seconds > 0 ? seconds : 0;
 }
 
-/* Takes the slot and sets the limits. 0 or -1. */
+/* Takes the slot and sets the limits, unless a property of the request ends it. 0 or
+ * -1. escapes */
 static int
 take_slot(FlExchange *self)
 {
@@ -126,14 +127,14 @@ take_slot(FlExchange *self)
     self->limit = limit_of(self, st->str_request_timeout);
     if (self->limit < 0)
         return -1;
-    if (self->limit > 0) {
+    if (self->limit > 0 && !self->finished) {
         since = self->queued_at > 0 ? self->queued_at : self->start_time;
         if (FlLoop_Arm(self->loop, &self->deadline,
                        fl_seconds_to_ns(since + self->limit)) < 0)
             return -1;
     }
     idle = limit_of(self, st->str_inactivity_timeout);
-    if (idle <= 0)
+    if (idle <= 0 || self->finished)
         return idle < 0 ? -1 : 0;
     result = PyObject_CallMethod((PyObject *)self, "watch_inactivity", "d", idle);
     Py_XDECREF(result);
@@ -207,7 +208,7 @@ submit(FlExchange *self, PyObject *client)
         Py_XSETREF(self->future->underway, Py_NewRef(self));
     result = PyObject_CallMethodOneArg(client, st->str__enqueue, (PyObject *)self);
     Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return result == NULL ? FlExchange_FailRaised(self) : 0;
 }
 
 /* ---- the methods of clients ---- */

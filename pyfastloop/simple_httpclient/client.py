@@ -116,19 +116,21 @@ class SimpleAsyncHTTPClient(AsyncHTTPClient):
     def _enqueue(self, exchange: _HTTPConnection) -> None:
         request = exchange.request
         caller = exchange._future or exchange.final_callback
-        exchange._queued_at = time.monotonic()
-        self.queue.append((exchange, request, caller))
         limits = [
             seconds
             for seconds in (request.connect_timeout, request.request_timeout)
             if seconds
         ]
+        limit = min(limits, default=0)
+        if self._closed:  # by a property of the request
+            raise RuntimeError("close() was called on this AsyncHTTPClient")
+        exchange._queued_at = time.monotonic()
         timer = None
-        if limits:
+        if limit:
             timer = self.io_loop.call_later(
-                min(limits),
-                functools.partial(self._on_queue_timeout, exchange, min(limits)),
+                limit, functools.partial(self._on_queue_timeout, exchange, limit)
             )
+        self.queue.append((exchange, request, caller))
         self.waiting[exchange] = (request, caller, timer)
         gen_log.debug(
             "max_clients limit reached, request queued. %d active, %d queued requests.",

@@ -305,16 +305,19 @@ class _HTTPConnection(Reading):
         assert self.headers is not None and self.code is not None
         proxy = self.request
         assert isinstance(proxy, _RequestProxy)
+        here, defaults = self._out.target, proxy.defaults
         try:
             new = target.redirected(
-                proxy.request, self._out.target, self.code, self.headers["Location"]
+                proxy.request, here, self.code, self.headers["Location"]
             )
+            if defaults and target.parse_url(new.url).origin != here.origin:
+                defaults = target.without_credentials(defaults)
         except ValueError as error:
             self._fail(ValueError(f"{error} (redirected by {self._where})"))
             return
         self._redirects += 1
         self._redirect_seconds = time.monotonic() - self.start_time
-        self.request = _RequestProxy(new, proxy.defaults)
+        self.request = _RequestProxy(new, defaults)
         self._opened = None
         self._discarded = 0
         self._discarding = False

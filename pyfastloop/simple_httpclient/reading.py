@@ -124,10 +124,13 @@ class Reading(_core.Exchange, httputil.HTTPMessageDelegate):
             self._consume_coding(headers)
         callback = self._out.header_callback
         if callback is not None:
-            callback(f"{first_line.version} {status} {first_line.reason}\r\n")
-            for name, value in headers.get_all():
-                callback(f"{name}: {value}\r\n")
-            callback("\r\n")
+            lines = [f"{first_line.version} {status} {first_line.reason}\r\n"]
+            lines += [f"{name}: {value}\r\n" for name, value in headers.get_all()]
+            lines.append("\r\n")
+            for line in lines:
+                callback(line)
+                if self.finished:  # by the callback
+                    break
         return None
 
     def data_received(self, chunk: bytes) -> Any:
@@ -218,6 +221,8 @@ class Reading(_core.Exchange, httputil.HTTPMessageDelegate):
             for piece in self._pieces:
                 if self._hand_on(piece):
                     return True
+                if self.finished:  # by the callback
+                    return None
                 if len(piece) >= inflate.STEP:
                     self.io_loop.add_callback(self._pump_on)
                     return True

@@ -28,6 +28,7 @@ __all__ = [
     "parse_url",
     "redirected",
     "tls_settings",
+    "without_credentials",
 ]
 
 # Everything printable of ASCII may stand in a request target as it is: what is
@@ -143,6 +144,15 @@ def redirected(
         new.auth_username, new.auth_password = here.username, here.password or ""
     new.headers = headers
     return new
+
+
+def without_credentials(defaults: dict[str, Any]) -> dict[str, Any]:
+    """A client's defaults for a request that was redirected to another origin."""
+    return {
+        name: value
+        for name, value in defaults.items()
+        if name not in ("auth_username", "auth_password", "auth_mode")
+    }
 
 
 def tls_settings(request: Any) -> tuple[Any, ...] | ssl.SSLContext | None:

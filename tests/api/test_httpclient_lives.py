@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 import gc
+import gzip
 import pickle
 import threading
 import weakref
@@ -287,6 +288,145 @@ class TestReentry:
 
         with RawServer(serve_answers(ok())) as server:
             run(main, server)
+
+    def test_a_header_callback_that_closes_the_client_hears_no_more(self):
+        lines = []
+
+        async def main(server):
+            with client_of_test() as http:
+
+                def callback(line):
+                    lines.append(line)
+                    http.close()
+
+                with pytest.raises(HTTPStreamClosedError, match="client was closed"):
+                    await http.fetch(server.url, header_callback=callback)
+
+        with RawServer(serve_answers(ok())) as server:
+            run(main, server)
+        assert lines == ["HTTP/1.1 200 OK\r\n"]
+
+    def test_a_streaming_callback_that_cancels_gets_no_more(self):
+        members = b"".join(gzip.compress(b"%d" % n) for n in range(5))
+        pieces = []
+
+        async def main(server):
+            with client_of_test() as http:
+
+                def callback(piece):
+                    pieces.append(piece)
+                    future.cancel()
+
+                future = http.fetch(server.url, streaming_callback=callback)
+                with pytest.raises(asyncio.CancelledError):
+                    await future
+
+        with RawServer(serve_answers(ok(members, "Content-Encoding: gzip"))) as server:
+            run(main, server)
+        assert pieces == [b"0"]
+
+    @pytest.mark.parametrize("queued", [False, True])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("url", "method", "headers", "body", "user_agent"),
+            *("inactivity_timeout", "request_timeout", "connect_timeout"),
+            "streaming_callback",
+        ],
+    )
+    def test_a_property_of_the_request_closes_the_client(self, name, queued):
+        async def main(server):
+            with client_of_test(max_clients=1) as http:
+                values = {"url": server.url, "method": "GET", "headers": {}}
+
+                def close(request):
+                    http.close()
+                    return values.get(name)
+
+                closing = property(close, lambda request, value: None)
+                request = type("Closing", (HTTPRequest,), {name: closing})(server.url)
+                if queued:
+                    first = http.fetch(server.url)
+                with pytest.raises((HTTPStreamClosedError, RuntimeError)):
+                    await http.fetch(request)
+                if queued:
+                    await asyncio.wait([first])
+                assert not (http.active or http.queue or http.waiting or http._at_work)
+
+        with RawServer(serve_answers(ok())) as server:
+            run(main, server)
+
+    def test_a_limit_that_is_no_number_does_not_stop_the_queue(self):
+        async def main(server):
+            with client_of_test(max_clients=1) as http:
+                first = http.fetch(server.url)
+                bad = http.fetch(server.url, connect_timeout="5")
+                good = http.fetch(server.url)
+                assert (await first).body == (await good).body == b"ok"
+                with pytest.raises(TypeError):
+                    await bad
+                assert not http.active
+
+        with RawServer(serve_answers(ok())) as server:
+            run(main, server)
+
+    def test_a_request_that_not_even_a_failure_can_be_told_of(self, caplog):
+        class Nameless(HTTPRequest):
+            @property
+            def url(self):
+                raise ZeroDivisionError
+
+            @url.setter
+            def url(self, value):
+                pass
+
+        async def main(server):
+            with client_of_test(max_clients=1) as http:
+                with pytest.raises(ZeroDivisionError):
+                    await http.fetch(Nameless(server.url))
+                assert not http.active
+                assert (await http.fetch(server.url)).body == b"ok"
+
+        with RawServer(serve_answers(ok())) as server:
+            run(main, server)
+        assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_coding_without_a_body_counts_as_undone(method, streamed):
+    async def main(server):
+        with client_of_test() as http:
+            callback = (lambda piece: None) if streamed else None
+            return await http.fetch(
+                server.url, method=method, streaming_callback=callback
+            )
+
+    with RawServer(serve_answers(ok(b"", "Content-Encoding: gzip"))) as server:
+        response = run(main, server)
+    assert response.headers["X-Consumed-Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in response.headers
+
+
+def test_credentials_of_the_defaults_stay_with_the_origin():
+    async def main(origin, other):
+        defaults = {"auth_username": "me", "auth_password": "x", "user_agent": "us"}
+        with client_of_test(defaults=defaults) as http:
+            assert (await http.fetch(origin.url)).body == b"ok"
+            assert (await http.fetch(other.url)).body == b"ok"
+
+    with RawServer(serve_answers(ok())) as other:
+        moved = [
+            ok(b"", "Location: /there", status="302 Found"),
+            ok(b"", f"Location: {other.url}", status="302 Found"),
+        ]
+        with RawServer(serve_answers(*moved)) as origin:
+            run(main, origin, other)
+    assert all(header(head, "Authorization") for head in origin.heads)
+    assert len(origin.heads) == 2
+    told = [header(head, "Authorization") is not None for head in other.heads]
+    assert told == [False, True]
+    assert [header(head, "User-Agent") for head in other.heads] == ["us"] * 2
 
 
 class TestStale:

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import datetime
 import gc
+import gzip
 import logging
 import signal
 import socket
@@ -30,6 +31,7 @@ from typing import Any
 import pyfastloop
 from pyfastloop import _core, aio, gen, locks, queues
 from pyfastloop.concurrent import Future
+from pyfastloop.httpclient import AsyncHTTPClient
 from pyfastloop.ioloop import IOLoop
 from pyfastloop.iostream import IOStream, StreamClosedError
 from pyfastloop.stack_context import ExceptionStackContext
@@ -632,6 +634,78 @@ def connections(loop: IOLoop) -> Iterator[None]:
     turn(loop, lambda: loop.asyncio_loop.create_task(use()))
     yield
     server[0].stop()
+
+
+def fetching(loop: IOLoop, answer: bytes, **options: Any) -> Iterator[None]:
+    """One fetch on a new connection or a used one; each must come to an end."""
+
+    class Answering(TCPServer):
+        async def handle_stream(self, stream: IOStream, address: Any) -> None:
+            try:
+                while True:
+                    await stream.read_until(b"\r\n\r\n")
+                    await stream.write(answer)
+            except StreamClosedError:
+                pass
+
+    server: list[Answering] = []
+    clients: list[AsyncHTTPClient] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+    async def start() -> None:
+        server.append(Answering())
+        server[0].add_sockets([listener])
+        clients.append(AsyncHTTPClient(force_instance=True, max_clients=1))
+        if options.pop("used", False):
+            await clients[0].fetch(url)
+
+    loop.run_sync(start)
+    fetches: list[Any] = []
+
+    async def use() -> None:
+        fetches.append(clients[0].fetch(url, **options))
+        fetches.append(clients[0].fetch(url, **options))
+        await asyncio.wait(fetches)
+
+    yield
+    turn(loop, lambda: loop.asyncio_loop.create_task(use()))
+    yield
+    clients[0].close()
+    for fetch in fetches:
+        if not fetch.done():
+            raise SystemError("a fetch never ends")
+        fetch.cancelled() or fetch.exception()
+    if clients[0].active or clients[0].queue or len(clients[0].pool):
+        raise SystemError("a closed client has something left")
+    server[0].stop()
+
+
+PLAIN_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@scenario
+def fetches(loop: IOLoop) -> Iterator[None]:
+    return fetching(loop, PLAIN_ANSWER)
+
+
+@scenario
+def fetches_again(loop: IOLoop) -> Iterator[None]:
+    return fetching(loop, PLAIN_ANSWER, used=True)
+
+
+@scenario
+def fetches_watched(loop: IOLoop) -> Iterator[None]:
+    body = gzip.compress(b"x" * 100)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    return fetching(
+        loop,
+        head % len(body) + body,
+        used=True,
+        streaming_callback=lambda piece: None,
+        header_callback=lambda line: None,
+    )
 
 
 @scenario

@@ -20,6 +20,7 @@ SCENARIOS = (
     *("stream_reads", "stream_large", "stream_callbacks", "connections"),
     *("tls_streams", "tls_handshakes", "transports", "tls_transports"),
     *("datagrams", "sock_calls"),
+    *("fetches", "fetches_again", "fetches_watched"),
     *(
         "yield_points",
         "runners",
