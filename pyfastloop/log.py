@@ -17,6 +17,7 @@ environment variable NO_COLOR (https://no-color.org), and ``stack_info`` of a re
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -244,6 +245,10 @@ def define_logging_options(options: Any = None) -> None:
     options.add_parse_callback(lambda: enable_pretty_logging(options))
 
 
+def _open_log(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o644)
+
+
 class AccessLog(_core.AccessLog):
     """Access lines to a file, put together in C and written once a turn of the loop.
 
@@ -272,7 +277,7 @@ class AccessLog(_core.AccessLog):
         self, file: str | os.PathLike[str] | int, format: str = "text"
     ) -> None:
         self._path = None if isinstance(file, int) else os.fspath(file)
-        self._own = -1
+        self._file: io.FileIO | None = None
         if isinstance(file, int):
             self._set_fd(file)
         else:
@@ -282,15 +287,14 @@ class AccessLog(_core.AccessLog):
         """Open the path again: what a program does after its log was rotated."""
         if self._path is None:
             return
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        before, self._own = self._own, os.open(self._path, flags, 0o644)
-        self._set_fd(self._own)
-        if before >= 0:
-            os.close(before)
+        before, self._file = self._file, io.FileIO(self._path, "ab", opener=_open_log)
+        self._set_fd(self._file.fileno())
+        if before is not None:
+            before.close()
 
     def close(self) -> None:
         """Write what is left and let the file go; later lines are dropped."""
         self._set_fd(-1)
-        own, self._own = self._own, -1
-        if own >= 0:
-            os.close(own)
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -114,6 +115,15 @@ def test_rotation(site, tmp_path):
     log.close()
     assert re.findall("/[0-9]", (tmp_path / "old").read_text()) == ["/1", "/2"]
     assert re.findall("/[0-9]", path.read_text()) == ["/3"]
+
+
+def test_a_log_that_nobody_closes_lets_its_file_go(tmp_path):
+    log = AccessLog(tmp_path / "log")
+    here = os.listdir("/proc/self/fd")
+    with pytest.warns(ResourceWarning, match="unclosed file"):
+        del log
+        gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == len(here) - 1
 
 
 def test_a_file_that_takes_nothing_delays_nobody(site):
