@@ -61,6 +61,32 @@ fl_fmt_hex(char *out, uint64_t v)
     return len;
 }
 
+/* Four bytes at a time: each half of a byte in a byte of its own, the first in the lowest,
+ * and '0' or, from ten on, 'a' - 10 added to all eight at once. */
+void
+fl_fmt_bytes(char *out, const uint8_t *p, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    const uint64_t halves = UINT64_C(0x000f000f000f000f);
+
+    for (; n >= 4; n -= 4, p += 4, out += 8) {
+        uint64_t v = (uint64_t)p[0] | (uint64_t)p[1] << 16 | (uint64_t)p[2] << 32 |
+                     (uint64_t)p[3] << 48;
+        uint64_t d = (v >> 4 & halves) | (v & halves) << 8;
+        uint64_t letters = (d + 6 * ones) >> 4 & ones;
+
+        d += '0' * ones + letters * ('a' - '0' - 10);
+        for (int i = 0; i < 8; i++) {
+            out[i] = (char)(d >> 8 * i);
+        }
+    }
+    for (; n > 0; n--, p++) {
+        *out++ = digits[*p >> 4];
+        *out++ = digits[*p & 15];
+    }
+}
+
 bool
 fl_parse_u64(fl_span s, uint64_t *out)
 {

@@ -27,6 +27,9 @@ size_t fl_fmt_u64(char *out, uint64_t v);
 /* Lower-case hexadecimal digits without leading zeros (room for FL_FMT_HEX_MAX). */
 size_t fl_fmt_hex(char *out, uint64_t v);
 
+/* Two lower-case hexadecimal digits for each of n bytes. */
+void fl_fmt_bytes(char *out, const uint8_t *p, size_t n);
+
 /* Exactly 1*DIGIT of at most 19 digits (no sign, no space, no overflow): false leaves
  * *out. */
 bool fl_parse_u64(fl_span s, uint64_t *out);

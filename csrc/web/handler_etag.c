@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/format.h"
 #include "base/sha1.h"
 
 /* Bodies up to here are digested here; for longer ones hashlib is as fast, and lets go
@@ -81,7 +82,6 @@ long_digest(FlRequestHandler *self)
 static bool
 short_digest(FlRequestHandler *self, char to[FL_ETAG_SIZE])
 {
-    static const char digits[] = "0123456789abcdef";
     uint8_t sum[FL_SHA1_SIZE];
     char joined[SHORT_BODY];
     const char *p;
@@ -90,12 +90,8 @@ short_digest(FlRequestHandler *self, char to[FL_ETAG_SIZE])
     if (!short_body(self, joined, &p, &n))
         return false;
     fl_sha1(p, n, sum);
-    *to++ = '"';
-    for (int i = 0; i < FL_SHA1_SIZE; i++) {
-        *to++ = digits[sum[i] >> 4];
-        *to++ = digits[sum[i] & 15];
-    }
-    *to = '"';
+    to[0] = to[FL_ETAG_SIZE - 1] = '"';
+    fl_fmt_bytes(to + 1, sum, FL_SHA1_SIZE);
     return true;
 }
 

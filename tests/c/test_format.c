@@ -187,9 +187,28 @@ what_is_no_date_is_refused(void)
     }
 }
 
+static void
+bytes_are_written_as_printf_does(void)
+{
+    uint8_t all[256];
+    char out[512], expected[3];
+
+    for (int i = 0; i < 256; i++) {
+        all[i] = (uint8_t)(i * 167 + 5); /* each once, out of order */
+    }
+    for (size_t n = 0; n <= 256; n += n < 10 ? 1 : 41) {
+        fl_fmt_bytes(out, all, n);
+        for (size_t i = 0; i < n; i++) {
+            snprintf(expected, sizeof(expected), "%02x", all[i]);
+            CHECK(memcmp(out + 2 * i, expected, 2) == 0);
+        }
+    }
+}
+
 int
 main(void)
 {
+    bytes_are_written_as_printf_does();
     numbers_are_written_as_printf_does();
     numbers_are_read_strictly();
     dates_agree_with_libc();
