@@ -1,8 +1,9 @@
 /* task_wake.c -- how a future of asyncio, or of anyone else, wakes a task of ours.
  *
  * Such a future calls what it was given, through its own loop's call_soon. A TaskWake is
- * that callable and nothing more; our loop knows it and steps the task instead. It comes from a free list, because a driver written
- * for asyncio has its callers wait so at every step.
+ * that callable and nothing more; our loop knows it and steps the task instead. It comes
+ * from a free list, because a driver written for asyncio has its callers wait so at every
+ * step.
  *
  * Layer: core. Threads: the loop's own.
  */

@@ -8,6 +8,7 @@ that the proxy sees no more than host and port.
 from __future__ import annotations
 
 import base64
+import contextlib
 import contextvars
 import socket
 import ssl
@@ -173,7 +174,9 @@ async def open_stream(
     except OSError as error:
         raise named(error, where) from None
     finally:
-        _marks.reset(token)
+        # Where the loop was closed meanwhile the collector ends this, in its context.
+        with contextlib.suppress(ValueError):
+            _marks.reset(token)
     marks.connected = time.monotonic()
     if target.scheme != "https":
         return stream

@@ -26,6 +26,8 @@ from raw_http import (
 
 from pyfastloop import _core, httpclient
 from pyfastloop.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from pyfastloop.ioloop import IOLoop
+from pyfastloop.netutil import Resolver
 from pyfastloop.simple_httpclient import (
     HTTPStreamClosedError,
     HTTPTimeoutError,
@@ -764,3 +766,32 @@ def test_a_thousand_urls_are_forgotten_again():
 
 def test_the_module_names_its_errors():
     assert httpclient.HTTPError is httpclient.HTTPClientError
+
+
+def test_a_loop_that_is_closed_while_a_connection_is_opened(caplog):
+    class Never(Resolver):
+        @classmethod
+        def configurable_base(cls):
+            return cls
+
+        @classmethod
+        def configurable_default(cls):
+            return cls
+
+        async def resolve(self, *args):
+            await asyncio.get_running_loop().create_future()
+
+    async def main():
+        http = AsyncHTTPClient(force_instance=True, resolver=Never())
+        http.fetch("http://host.test/")
+        while not any(exchange._opening for exchange in http.active):
+            await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    loop = IOLoop(make_current=False)
+    loop.run_sync(main)
+    loop.close()
+    del loop
+    gc.collect()
+    assert "Context" not in caplog.text
