@@ -10,7 +10,8 @@
  * Before it asks epoll, a tick with nothing to do looks at the two channels that were heard
  * of longest ago among the last few: between ends that answer each other in this process,
  * or faster than the loop comes round, each message goes without epoll. Where that gives
- * nothing it becomes rare at once, and epoll is asked as often as in a busy tick.
+ * nothing it becomes rare at once, where epoll tells of many at a time it is not done, and
+ * epoll is asked as often as in a busy tick.
  *
  * The GIL is released only where the wait can block, and once per RELEASE_NS
  * while it never does; a loop whose last wait did not sleep looks before it lets go.
@@ -32,8 +33,8 @@
 #define PROMPT_NS (4 * FL_NS_PER_US)  /* a wait that was shorter did not sleep */
 #define MAX_EVENTS 256 /* taken from epoll at once; the rest comes next */
 
-/* Channels looked at in one tick; and how rare such ticks become (1 in 2 to the power of
- * it) where that is in vain. */
+/* Channels looked at in one tick, and events of epoll after which they are; and how rare
+ * such ticks become (1 in 2 to the power of it) where that is in vain. */
 #define GUESSES 2
 #define MOST_VAIN 6
 
@@ -87,7 +88,7 @@ run_guesses(FlLoop *loop)
             !loop->stopping)
             continue;
         loop->stats.events++;
-        loop->vain_guesses = 0;
+        loop->vain_guesses -= loop->vain_guesses > 0;
         heard_of(loop, &latest);
         return 1;
     }
@@ -104,8 +105,11 @@ static int
 run_events(FlLoop *loop, const struct epoll_event *events, int n)
 {
     const struct epoll_event *stray = NULL;
+    bool few = n <= GUESSES; /* where there are more, epoll is worth its call */
     int err = 0;
 
+    if (!few)
+        loop->heard_n = 0;
     for (int i = 0; i < n && err == 0; i++) {
         fl_watch *watch = fl_poller_event_watch(&loop->poller, &events[i]);
         uint32_t ready;
@@ -119,7 +123,7 @@ run_events(FlLoop *loop, const struct epoll_event *events, int n)
         if (ready == 0)
             continue;
         loop->stats.events++;
-        if (watch->guess)
+        if (few && watch->guess)
             heard_of(loop, watch);
         owner = Py_XNewRef((PyObject *)watch->owner);
         err = watch->ready(loop, watch, ready);
