@@ -87,6 +87,8 @@ add_through(FlHTTPHeaders *self, PyObject *name, PyObject *value)
 static int
 headers_extend(FlHTTPHeaders *self, FlHTTPHeaders *from)
 {
+    if (from == self)
+        return 0; /* it would grow under our eyes, without end */
     for (int32_t i = 0; i < from->count; i++) {
         if (from->entries[i].last < 0)
             continue;

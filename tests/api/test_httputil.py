@@ -180,6 +180,12 @@ def test_parse_takes_crlf_and_bare_lf() -> None:
         HTTPHeaders.parse("A: b\rC: d\n")
 
 
+def test_headers_made_of_themselves() -> None:
+    headers = HTTPHeaders({"A": "b"})
+    headers.__init__(headers)  # type: ignore[misc]
+    assert list(headers.get_all()) == [("A", "b")]
+
+
 def test_headers_copy_and_pickle() -> None:
     headers = HTTPHeaders({"a": "1"})
     headers.add("a", "2")
