@@ -21,9 +21,9 @@
  *
  * True from _on_head or _on_data holds the server back until resume(). In collect mode
  * a body is read into its final bytes object (link.c); a head is read in small bites, so
- * that little of a body comes along with it, and has to be copied. Whether another request may
- * follow (`reusable`) is decided before the sink hears of the end: the whole request was
- * sent, the answer's end was certain, and no byte came after it.
+ * that little of a body comes along with it, and has to be copied. Whether another
+ * request may follow (`reusable`) is decided before the sink hears of the end: the whole
+ * request was sent, the answer's end was certain, and no byte came after it.
  *
  * Invariant: IDLE means no sink, no byte in the channel's tail and nothing queued.
  *

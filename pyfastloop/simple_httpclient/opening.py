@@ -255,6 +255,7 @@ async def _tunnel(
     head = _core.ClientLink.request_head("CONNECT", authority, headers)
     sink = _TunnelSink(exchange._where)
     sink.link = _core.ClientLink(stream, exchange.max_header_size)
-    sink.link.start(sink, head, None, _COLLECT_CONNECT, _REFUSAL_MOST)
+    if not sink.link.start(sink, head, None, _COLLECT_CONNECT, _REFUSAL_MOST):
+        sink._on_lost(None, False)  # it was closed by then
     # Sink and link hold each other; this frame is what holds both.
     return await sink.future

@@ -735,6 +735,27 @@ class TestArguments:
         assert other.time_info == response.time_info
 
 
+def test_a_proxy_that_has_closed_before_it_is_asked():
+    async def main(server):
+        with client_of_test() as http:
+            connect = http.tcp_client.connect
+
+            async def connect_and_close(*args, **kwargs):
+                stream = await connect(*args, **kwargs)
+                stream.close()
+                return stream
+
+            http.tcp_client.connect = connect_and_close
+            port = int(server.url.rsplit(":", 1)[1].rstrip("/"))
+            with pytest.raises(HTTPStreamClosedError, match="instead of a tunnel"):
+                await http.fetch(
+                    "https://host.test/", proxy_host="127.0.0.1", proxy_port=port
+                )
+
+    with RawServer(serve_answers(ok())) as server:
+        run(main, server)
+
+
 def test_a_client_that_nobody_holds_finishes_its_fetch():
     async def main(server):
         await AsyncHTTPClient(force_instance=True).fetch(server.url)
