@@ -15,8 +15,9 @@
  * `_give_back`, `_complete` and `_settle`; there is one way to do each.
  *
  * An exchange ends in exactly one settle (end_bare, where not even a response of failure
- * can be made), after which nothing of it is left on loop, pool or client. While it is unfinished its deadline stands in the loop, and either a link is
- * busy with it, or Python opens one, or the body is inflated between two ticks.
+ * can be made), after which nothing of it is left on loop, pool or client. While it is
+ * unfinished its deadline stands in the loop, and either a link is busy with it, or Python
+ * opens one, or the body is inflated between two ticks.
  *
  * Layer: http. Threads: the loop's.
  */
