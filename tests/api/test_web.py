@@ -515,6 +515,28 @@ def test_require_setting(site):
     assert site([("/", Handler)]).ask("/").code == 200
 
 
+@pytest.mark.parametrize("host_rules", [False, True])
+def test_a_target_in_absolute_form_is_its_path_on_its_host(site, host_rules):
+    class Told(web.RequestHandler):
+        def get(self):
+            r = self.request
+            self.write(" ".join((r.uri, r.path, r.host, r.full_url())))
+
+    class Elsewhere(web.RequestHandler):
+        def get(self):
+            self.write("elsewhere")
+
+    s = site([("/told", Told)])
+    if host_rules:
+        s.app.add_handlers(r"other\.test", [("/told", Elsewhere)])
+    url = "http://abs.test/told?a=http://b.test/"
+    answer = s.ask(url, headers={"Host": "abs.test"})
+    assert answer.body == f"{url} /told abs.test {url}".encode()
+    if host_rules:
+        answer = s.ask("http://other.test/told", headers={"Host": "abs.test"})
+        assert answer.body == b"elsewhere"
+
+
 def test_hosts(site):
     class Other(web.RequestHandler):
         def get(self):
