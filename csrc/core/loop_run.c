@@ -14,7 +14,10 @@
  * epoll is asked as often as in a busy tick.
  *
  * The GIL is released only where the wait can block, and once per RELEASE_NS
- * while it never does; a loop whose last wait did not sleep looks before it lets go.
+ * while it never does; a loop whose last wait did not sleep looks before it lets go. That
+ * is some times the interpreter's switch interval (5 ms): a thread that waits for the GIL
+ * demands it only after an interval in which nobody let it go, and one that is merely
+ * released for a microsecond it does not get.
  *
  * Layer: core. Threads: the loop's own.
  */
@@ -29,8 +32,8 @@
 
 #define BUSY_TICKS 64
 #define BUSY_NS (50 * FL_NS_PER_US)
-#define RELEASE_NS (5 * FL_NS_PER_MS) /* the interpreter's switch interval */
-#define PROMPT_NS (4 * FL_NS_PER_US)  /* a wait that was shorter did not sleep */
+#define RELEASE_NS (20 * FL_NS_PER_MS) /* see above */
+#define PROMPT_NS (4 * FL_NS_PER_US)   /* a wait that was shorter did not sleep */
 #define MAX_EVENTS 256 /* taken from epoll at once; the rest comes next */
 
 /* Channels looked at in one tick, and events of epoll after which they are; and how rare

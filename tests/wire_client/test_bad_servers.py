@@ -273,11 +273,10 @@ def test_the_end_at_every_byte_of_a_used_connection(name):
         return found
 
     def serve(conn, server):
-        again = getattr(server, "again", False)
+        again, server.again = getattr(server, "again", False), False
         server.request(conn)
         conn.sendall(answer)
         if again:
-            server.again = False
             assert conn.recv(1) == b""
             return
         server.request(conn)
