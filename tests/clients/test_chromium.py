@@ -117,8 +117,15 @@ def test_a_page_a_form_an_upload_and_a_media_element(tmp_path: Path) -> None:
                 told.set_result(self.request.body)
 
         class Files(web.StaticFileHandler):
+            def set_extra_headers(self, path: str) -> None:
+                # So that what it reads is read from here, not from its cache.
+                self.set_header("Cache-Control", "no-store")
+
             def on_finish(self) -> None:
                 ranges.append((self.request.headers.get("Range"), self.get_status()))
+
+            # An answer it has read enough of ends so.
+            on_connection_close = on_finish
 
         server = HTTPServer(
             web.Application(
@@ -150,8 +157,7 @@ def test_a_page_a_form_an_upload_and_a_media_element(tmp_path: Path) -> None:
     assert told["duration"] == 100
     # It reads on from near the end, without all that lies before. The whole file as a
     # range is a plain 200, as Tornado has it.
-    asked = [(given, status) for given, status in ranges if given is not None]
-    assert asked[0] == ("bytes=0-", 200)
-    first, status = asked[-1]
-    assert status == 206
-    assert int(first.removeprefix("bytes=").split("-")[0]) > 30_000_000
+    assert ("bytes=0-", 200) in ranges
+    parts = [given for given, status in ranges if given is not None and status == 206]
+    starts = [int(given.removeprefix("bytes=").split("-")[0]) for given in parts]
+    assert max(starts) > 30_000_000
