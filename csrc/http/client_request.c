@@ -122,16 +122,6 @@ given(PyObject *value)
     return value != NULL && value != Py_None;
 }
 
-/* Sets an attribute to a new object, which is stolen (NULL: it could not be made). */
-static int
-store_made(PyObject *self, PyObject *name, PyObject *made)
-{
-    int err = made == NULL ? -1 : PyObject_SetAttr(self, name, made);
-
-    Py_XDECREF(made);
-    return err;
-}
-
 /* headers, with if_modified_since among them. 0 or -1. escapes */
 static int
 store_headers(FlState *st, PyObject *self, PyObject *headers, PyObject *since)
@@ -147,9 +137,9 @@ store_headers(FlState *st, PyObject *self, PyObject *headers, PyObject *since)
         FlState_Lazy(st, &st->http_dated, "pyfastloop.httpclient.request", "_dated");
     if (dated == NULL)
         return -1;
-    return store_made(self, st->str__headers,
-                      PyObject_CallFunctionObjArgs(
-                          dated, headers == NULL ? Py_None : headers, since, NULL));
+    return FlHTTP_SetNew(self, st->str__headers,
+                         PyObject_CallFunctionObjArgs(
+                             dated, headers == NULL ? Py_None : headers, since, NULL));
 }
 
 static int
@@ -164,7 +154,7 @@ store_body(FlState *st, PyObject *self, PyObject *body)
     utf8 = FlState_Lazy(st, &st->http_utf8, "pyfastloop.escape", "utf8");
     return utf8 == NULL
                ? -1
-               : store_made(self, st->str__body, PyObject_CallOneArg(utf8, body));
+               : FlHTTP_SetNew(self, st->str__body, PyObject_CallOneArg(utf8, body));
 }
 
 static PyObject *
@@ -198,8 +188,8 @@ request_init(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *
         if (PyObject_SetAttr(self, PyTuple_GET_ITEM(names, i), at[i]) < 0)
             return NULL;
     }
-    if (store_made(self, st->str_start_time,
-                   PyFloat_FromDouble((double)fl_clock_wall() * 1e-9)) < 0)
+    if (FlHTTP_SetNew(self, st->str_start_time,
+                      PyFloat_FromDouble((double)fl_clock_wall() * 1e-9)) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

@@ -330,16 +330,6 @@ FlExchange_Answer(PyObject *op, int status, PyObject *reason, PyObject *headers,
 
 /* ---- the response ---- */
 
-/* Sets an attribute to a new object, which is stolen (NULL: it could not be made). */
-static int
-set(PyObject *on, PyObject *name, PyObject *value)
-{
-    int err = value == NULL ? -1 : PyObject_SetAttr(on, name, value);
-
-    Py_XDECREF(value);
-    return err;
-}
-
 /* The reason of the answer, or what a status of its number is called. New reference. */
 static PyObject *
 reason_of(FlExchange *self)
@@ -404,16 +394,16 @@ make_response(FlExchange *self, PyObject *body)
     if (response == NULL)
         return NULL;
     if (PyObject_SetAttr(response, st->str_request, self->original_request) < 0 ||
-        set(response, st->str_code, PyLong_FromLong(self->code)) < 0 ||
-        set(response, st->str_reason, reason_of(self)) < 0 ||
+        FlHTTP_SetNew(response, st->str_code, PyLong_FromLong(self->code)) < 0 ||
+        FlHTTP_SetNew(response, st->str_reason, reason_of(self)) < 0 ||
         PyObject_SetAttr(response, st->str_headers, self->headers) < 0 ||
         PyObject_SetAttr(response, st->str_effective_url, self->out->url) < 0 ||
-        set(response, st->str_start_time, PyFloat_FromDouble(self->start_wall_time)) <
-            0 ||
-        set(response, st->str_request_time,
-            PyFloat_FromDouble(end - self->start_time)) < 0 ||
+        FlHTTP_SetNew(response, st->str_start_time,
+                      PyFloat_FromDouble(self->start_wall_time)) < 0 ||
+        FlHTTP_SetNew(response, st->str_request_time,
+                      PyFloat_FromDouble(end - self->start_time)) < 0 ||
         PyObject_SetAttr(response, st->str__body, body) < 0 ||
-        set(response, st->str__marks, marks_of(self, asked_at, end)) < 0 ||
+        FlHTTP_SetNew(response, st->str__marks, marks_of(self, asked_at, end)) < 0 ||
         ((self->code < 200 || self->code >= 300) &&
          PyObject_SetAttr(response, st->str__error_is_response_code, Py_True) < 0))
         Py_CLEAR(response);

@@ -5,6 +5,7 @@
  *   outgoing.c        what goes out for a request, remembered for a plain one
  *   exchange.c        from an idle link to the response
  *   exchange_type.c   the Python type
+ *   client_request.c  HTTPRequest(...)
  *
  * Layer: http. Threads: the loop's.
  */
@@ -64,6 +65,17 @@ typedef struct {
     bool extras;   /* Python has timers or tasks of its own to end */
     PyObject *weakrefs;
 } FlExchange;
+
+/* Sets an attribute to a new object, which is stolen (NULL: it could not be made).
+ * 0 or -1. escapes */
+static inline int
+FlHTTP_SetNew(PyObject *on, PyObject *name, PyObject *made)
+{
+    int err = made == NULL ? -1 : PyObject_SetAttr(on, name, made);
+
+    Py_XDECREF(made);
+    return err;
+}
 
 bool FlExchange_Check(FlState *st, PyObject *obj);
 

@@ -212,6 +212,12 @@ class _HTTPConnection(Reading):
                 )
             link.sent()
         except asyncio.CancelledError:
+            if self._link is link:  # not by us
+                self._fail(
+                    HTTPStreamClosedError(
+                        f"body_producer was cancelled in a request to {self._where}"
+                    )
+                )
             raise
         except StreamClosedError:
             return  # told by _on_lost
@@ -227,13 +233,14 @@ class _HTTPConnection(Reading):
             raise StreamClosedError()
         if self._last_activity:
             self._last_activity = time.monotonic()
+        size = memoryview(chunk).nbytes
         if self._out.chunked:
-            if not chunk:
+            if not size:
                 return cast("Future[None]", gen.maybe_future(None))
-            chunk = b"%x\r\n%b\r\n" % (len(chunk), chunk)
+            chunk = b"%x\r\n%b\r\n" % (size, chunk)
         else:
             assert self._left is not None
-            self._left -= len(chunk)
+            self._left -= size
             if self._left < 0:
                 raise ValueError(
                     f"body_producer wrote {-self._left} bytes more than "

@@ -75,6 +75,7 @@ class Reading(_core.Exchange, httputil.HTTPMessageDelegate):
         def _redirect(self) -> None: ...
         def _redirects_to(self, headers: httputil.HTTPHeaders) -> bool: ...
         def _send_body(self) -> None: ...
+        def _stop_sending(self) -> None: ...
 
     # ---- as the link tells it ----
 
@@ -141,6 +142,7 @@ class Reading(_core.Exchange, httputil.HTTPMessageDelegate):
             if self._discarded > _DISCARD_MOST:
                 link, self._link = self._link, None
                 assert link is not None
+                self._stop_sending()
                 link.close()
                 self._redirect()
             return None

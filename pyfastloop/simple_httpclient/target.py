@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from pyfastloop import httputil
+from pyfastloop.escape import native_str
 
 if TYPE_CHECKING:
     from pyfastloop.httpclient import HTTPRequest
@@ -71,7 +72,7 @@ class Target:
     )
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url = url = native_str(url)  # Tornado's client takes bytes, too
         self.parsed = parsed = urlsplit(url)
         if parsed.scheme not in _DEFAULT_PORT:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import base64
 import contextlib
@@ -836,6 +837,13 @@ class TestRequests:
     def test_bad_urls(self, url):
         assert isinstance(fetch_error(url), ValueError)
 
+    def test_a_url_as_bytes(self):
+        with RawServer(serve_answers(ok(b"body"))) as server:
+            response = fetch(server.url.encode())
+        assert response.body == b"body"
+        assert response.effective_url == server.url
+        assert isinstance(fetch_error(5), TypeError)
+
     def test_idna(self):
         assert parse_url("http://bücher.test/").host == "xn--bcher-kva.test"
 
@@ -957,6 +965,31 @@ class TestProducers:
         with RawServer(serve) as server:
             error = fetch_error(server.url, method="POST", body_producer=producer)
         assert isinstance(error, ZeroDivisionError)
+
+    @pytest.mark.parametrize("headers", [{}, {"Content-Length": "12"}])
+    def test_its_pieces_count_by_bytes(self, headers):
+        async def producer(write):
+            await write(memoryview(array.array("I", [1, 2])))
+            await write(bytearray(b"last"))
+
+        body = self.upload(producer, headers=headers)[1]
+        assert body == array.array("I", [1, 2]).tobytes() + b"last"
+
+    def test_one_that_is_cancelled_ends_the_fetch(self):
+        async def producer(write):
+            await write(b"x")
+            raise asyncio.CancelledError
+
+        def serve(conn, server):
+            while conn.recv(4096):
+                pass
+
+        with RawServer(serve) as server:
+            error = fetch_error(
+                server.url, method="POST", body_producer=producer, request_timeout=0
+            )
+        assert isinstance(error, HTTPStreamClosedError)
+        assert "body_producer was cancelled" in str(error)
 
     def test_a_connection_is_used_again_after_it(self):
         async def producer(write):
@@ -1567,6 +1600,36 @@ class TestRedirects:
         with RawServer(serve) as server:
             fetch(server.url, streaming_callback=pieces.append)
         assert b"".join(pieces) == b"end"
+
+    def test_a_producer_stops_with_the_answer_that_redirects(self):
+        pieces, ends = [], []
+
+        async def producer(write):
+            await write(b"x")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ends.append(len(server.heads))
+
+        def serve(conn, server):
+            read_head(conn)
+            conn.sendall(
+                b"HTTP/1.1 303 See other\r\nLocation: " + there.url.encode() + b"\r\n"
+                b"Content-Length: 99999999\r\n\r\n" + bytes(1_000_000)
+            )
+
+        def answer(conn, server):
+            while server.request(conn):
+                conn.sendall(ok(b"ended" if ends else b"runs on"))
+
+        with RawServer(answer) as there, RawServer(serve) as server:
+            fetch(
+                server.url,
+                method="POST",
+                body_producer=producer,
+                streaming_callback=pieces.append,
+            )
+        assert b"".join(pieces) == b"ended"
 
 
 class TestTLS:
