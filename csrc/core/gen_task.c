@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "core/args.h"
 #include "core/future.h"
 #include "core/stack.h"
 
@@ -36,17 +37,13 @@ FlGenTask_IsCallback(FlState *st, PyObject *obj)
 static PyObject *
 task_arguments(FlState *st, PyObject *const *args, Py_ssize_t n, PyObject *kw)
 {
-    PyObject *tuple = PyTuple_New(n), *dict = PyDict_New(), *value = NULL;
+    PyObject *tuple, *dict, *value;
 
-    for (Py_ssize_t i = 0; tuple != NULL && i < n; i++)
-        PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
-    for (Py_ssize_t i = 0; dict != NULL && kw != NULL && i < PyTuple_GET_SIZE(kw); i++)
-        if (PyDict_SetItem(dict, PyTuple_GET_ITEM(kw, i), args[n + i]) < 0)
-            Py_CLEAR(dict);
-    if (tuple != NULL && dict != NULL)
-        value = PyObject_CallFunctionObjArgs(st->hook_Arguments, tuple, dict, NULL);
-    Py_XDECREF(tuple);
-    Py_XDECREF(dict);
+    if (FlArgs_Pack(args, n, kw, &tuple, &dict) < 0)
+        return NULL;
+    value = PyObject_CallFunctionObjArgs(st->hook_Arguments, tuple, dict, NULL);
+    Py_DECREF(tuple);
+    Py_DECREF(dict);
     return value;
 }
 

@@ -178,6 +178,13 @@ has_room(FlState *st, PyObject *client)
     return yes;
 }
 
+static void
+refuse_closed(void)
+{
+    PyErr_SetString(PyExc_RuntimeError,
+                    "fetch() on a closed AsyncHTTPClient: close() was called on it");
+}
+
 /* Begins or queues. The exchange has its request and whoever waits for it. 0 or -1.
  * escapes */
 static int
@@ -190,9 +197,7 @@ submit(FlExchange *self, PyObject *client)
     if (pool == NULL)
         return -1;
     if (!FlPool_Check(st, pool) || ((FlPool *)pool)->loop == NULL) {
-        PyErr_SetString(
-            PyExc_RuntimeError,
-            "fetch() on a closed AsyncHTTPClient: close() was called on it");
+        refuse_closed();
         Py_DECREF(pool);
         return -1;
     }
@@ -213,6 +218,17 @@ submit(FlExchange *self, PyObject *client)
 
 /* ---- the methods of clients ---- */
 
+/* Takes the request as it was given, and `defaults` (stolen; NULL: an exception). 0 or
+ * -1. */
+static int
+take_whole(FlExchange *self, PyObject *request, PyObject *defaults)
+{
+    self->given = Py_NewRef(request);
+    self->original_request = Py_NewRef(request);
+    self->defaults = defaults;
+    return defaults == NULL ? -1 : 0;
+}
+
 /* Takes the request that a fetch_impl was called with. A _RequestProxy on which a program
  * has set something (headers, mostly) is sent as it is now. 0 or -1. escapes */
 static int
@@ -225,12 +241,8 @@ take_request(FlExchange *self, PyObject *client, PyObject *request)
 
     if (type == NULL)
         return -1;
-    if (!PyObject_TypeCheck(request, (PyTypeObject *)type)) {
-        self->given = Py_NewRef(request);
-        self->original_request = Py_NewRef(request);
-        self->defaults = PyObject_GetAttr(client, st->str_defaults);
-        return self->defaults == NULL ? -1 : 0;
-    }
+    if (!PyObject_TypeCheck(request, (PyTypeObject *)type))
+        return take_whole(self, request, PyObject_GetAttr(client, st->str_defaults));
     self->original_request = PyObject_GetAttr(request, st->str_request);
     self->defaults = PyObject_GetAttr(request, st->str_defaults);
     own = PyObject_GenericGetDict(request, NULL);
@@ -347,11 +359,10 @@ hand_over(FlState *st, PyObject *client, PyObject *request, PyObject *future)
     if (ours == 1) {
         exchange = FlExchange_New(st);
         if (exchange != NULL) {
-            exchange->given = Py_NewRef(request);
-            exchange->original_request = Py_NewRef(request);
-            exchange->defaults = Py_NewRef(defaults);
             exchange->future = (FlFetchFuture *)Py_NewRef(future);
-            err = submit(exchange, client);
+            err = take_whole(exchange, request, Py_NewRef(defaults));
+            if (err == 0)
+                err = submit(exchange, client);
             Py_DECREF(exchange);
         }
     } else if (ours == 0) {
@@ -411,9 +422,7 @@ client_fetch(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     closed = result == NULL ? -1 : PyObject_IsTrue(result);
     Py_XDECREF(result);
     if (closed > 0)
-        PyErr_SetString(
-            PyExc_RuntimeError,
-            "fetch() on a closed AsyncHTTPClient: close() was called on it");
+        refuse_closed();
     if (closed != 0)
         return NULL;
     callback = callback_of(st, args[1], args[2]);
