@@ -1,12 +1,20 @@
-/* asyncio_bridge.c -- how our tasks show up in asyncio's books.
+/* asyncio_bridge.c -- how our tasks show up in asyncio's books, and how its tasks wait
+ * for our futures.
  *
  * A task that waits again at the end of its step stays in the book of current tasks until
  * something else has its turn in the loop (`stepped`): mostly that is the next task, which
  * takes its place. Nothing that could ask runs in between.
  *
+ * A task of asyncio's that awaited a future of ours asks it for its result, by name, only
+ * to learn that it may go on: the iterator it drives gives the result once more. Where
+ * there is one it is told an asyncio.Future that is done instead, which it looks into
+ * directly. That is a third of what its wake-up costs.
+ *
  * Layer: core. Threads: the loop's own.
  */
 #include "core/asyncio_bridge.h"
+
+#include <string.h>
 
 /* What was current, NULL for none; 0 or -1. */
 static int
@@ -144,4 +152,34 @@ FlAsyncio_KnowTask(FlState *st, FlTask *task)
     res = PyObject_CallOneArg(st->register_task, (PyObject *)task);
     Py_XDECREF(res);
     return res == NULL ? -1 : 0;
+}
+
+/* The function of asyncio's that wakes a task, once a callback has shown it: the same one
+ * for every task of its C implementation. */
+static bool
+wakes_task(FlState *st, PyObject *callback)
+{
+    PyObject *task;
+
+    if (!PyCFunction_Check(callback))
+        return false;
+    if (st->task_wakeup != NULL)
+        return PyCFunction_GET_FUNCTION(callback) == st->task_wakeup;
+    task = PyCFunction_GET_SELF(callback);
+    if (task == NULL || !Py_IS_TYPE(task, (PyTypeObject *)st->AsyncioTask) ||
+        strcmp(((PyCFunctionObject *)callback)->m_ml->ml_name, "task_wakeup") != 0)
+        return false;
+    st->task_wakeup = PyCFunction_GET_FUNCTION(callback);
+    return true;
+}
+
+PyObject *
+FlAsyncio_Tell(FlFuture *future, PyObject *callback)
+{
+    FlState *st = future->st;
+
+    if (future->state != FL_FUTURE_FINISHED || future->failed || future->loop->debug ||
+        !wakes_task(st, callback) || !FlFuture_CheckExact(st, (PyObject *)future))
+        return (PyObject *)future;
+    return FlState_Lazy(st, &st->told, "pyfastloop._told", "told");
 }

@@ -1,4 +1,5 @@
-/* asyncio_bridge.h -- how our tasks show up in asyncio's books.
+/* asyncio_bridge.h -- how our tasks show up in asyncio's books, and how its tasks wait
+ * for our futures.
  *
  * The only place that touches asyncio's hooks for other task implementations.
  *
@@ -27,5 +28,9 @@ void FlAsyncio_LeaveNow(FlLoop *loop);
  * pyfastloop._all_tasks could join our lists to asyncio's, else one by one. 0 or -1.
  * escapes */
 int FlAsyncio_KnowTask(FlState *st, FlTask *task);
+
+/* What a callback of a done future is called with: the future, or something that says the
+ * same to a task of asyncio's and costs it less. Borrowed, or NULL. escapes */
+PyObject *FlAsyncio_Tell(FlFuture *future, PyObject *callback);
 
 #endif

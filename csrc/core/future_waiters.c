@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 
+#include "core/asyncio_bridge.h"
 #include "core/future_parts.h"
 #include "core/handle.h"
 #include "core/stack.h"
@@ -85,11 +86,14 @@ FlFuture_PushWaiter(FlFuture *self, FlWaiter waiter)
 static int
 future_schedule(FlFuture *self, FlWaiter *w)
 {
-    PyObject *arg = (PyObject *)self, *res;
+    PyObject *arg, *res;
     FlLoop *loop = self->loop;
 
     if (w->run != NULL)
         return FlLoop_Defer(loop, w->run, w->obj);
+    arg = FlAsyncio_Tell(self, w->obj);
+    if (arg == NULL)
+        return -1;
     if (loop->host == NULL)
         return FlLoop_CallSoon(loop, w->obj, &arg, 1, w->context);
     /* The host does not ask the stack contexts about an exception: they go along. */

@@ -369,6 +369,7 @@
  * import), fetched by FlState_Lazy on first use. */
 /* clang-format off */
 #define FL_LAZY(X)           \
+    X(told)                  \
     X(Socket)                \
     X(SSLSocket)             \
     X(TransportSocket)       \
@@ -498,6 +499,7 @@ typedef struct FlState {
     bool tasks_joined; /* ... and it does */
     struct FlListener *resting; /* borrowed list: listeners without descriptors */
     PyObject *current_tasks;    /* owned; asyncio.tasks._current_tasks, up to 3.13 */
+    PyCFunction task_wakeup;    /* asyncio's; NULL until core/asyncio_bridge.c met it */
     PyObject *swap_task; /* owned; asyncio.tasks._swap_current_task, where it is NULL */
     PyObject *app_log;   /* owned; logger "tornado.application" */
     PyObject *gen_log;   /* owned; logger "tornado.general" */

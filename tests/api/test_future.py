@@ -584,3 +584,52 @@ def test_the_two_lists_of_callbacks(current):
 
     current.run_sync(main)
     assert said == ["first", "loop's", "future's value"]
+
+
+class Asked(Future):
+    """What a task of asyncio's learns, it learns from result()."""
+
+    def result(self):
+        value = super().result()
+        if value == "wrong":
+            raise LookupError(value)
+        return value
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("kind", [Future, Asked, asyncio.Future])
+def test_a_task_of_asyncios_waits_for_it(loop, kind, debug):
+    loop.set_debug(debug)
+
+    async def waits(future):
+        try:
+            return await future
+        except (LookupError, asyncio.CancelledError) as error:
+            return repr(error)
+
+    async def main():
+        good, failed, cancelled = (kind(loop=loop) for _ in range(3))
+        tasks = [asyncio.Task(waits(f), loop=loop) for f in (good, failed, cancelled)]
+        await asyncio.sleep(0)
+        good.set_result("tea")
+        failed.set_exception(KeyError("no"))
+        cancelled.cancel("enough")
+        return await asyncio.gather(*tasks)
+
+    told = loop.run_until_complete(main())
+    assert told == ["tea", "KeyError('no')", "CancelledError('enough')"]
+
+
+def test_an_overridden_result_is_what_a_task_of_asyncios_gets_raised(loop):
+    async def waits(future):
+        with pytest.raises(LookupError):
+            await future
+
+    async def main():
+        future = Asked(loop=loop)
+        task = asyncio.Task(waits(future), loop=loop)
+        await asyncio.sleep(0)
+        future.set_result("wrong")
+        await task
+
+    loop.run_until_complete(main())
