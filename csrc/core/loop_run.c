@@ -11,7 +11,7 @@
  * of longest ago among the last few: between ends that answer each other in this process,
  * or faster than the loop comes round, each message goes without epoll. Where that gives
  * nothing it becomes rare at once, where epoll tells of many at a time it is not done, and
- * epoll is asked as often as in a busy tick.
+ * epoll is asked at least every BUSY_TICKS or GUESS_NS.
  *
  * The GIL is released only where the wait can block, and once per RELEASE_NS
  * while it never does; a loop whose last wait did not sleep looks before it lets go. That
@@ -40,6 +40,7 @@
  * such ticks become (1 in 2 to the power of it) where that is in vain. */
 #define GUESSES 2
 #define MOST_VAIN 6
+#define GUESS_NS (200 * FL_NS_PER_US)
 
 /* The watch was heard of: it becomes the latest. */
 static void
@@ -206,7 +207,7 @@ run_wait(FlLoop *loop, bool block)
     } else {
         FlAsyncio_LeaveNow(loop);
         if (loop->heard_n > 1 && loop->ticks_unpolled < BUSY_TICKS &&
-            loop->now - loop->last_poll < BUSY_NS) {
+            loop->now - loop->last_poll < GUESS_NS) {
             int guessed = run_guesses(loop);
 
             if (guessed != 0) {
