@@ -204,7 +204,6 @@
     X(method)              \
     X(_start)              \
     X(deliver)             \
-    X(_on_answer)          \
     X(_on_data)            \
     X(_on_end)             \
     X(_on_head)            \

@@ -2,8 +2,9 @@
  * between them.
  *
  * A link borrows a stream for good, as its channel's consumer, and tells a sink, the
- * exchange whose request it carries, what comes. The whole answer of an FlExchange goes
- * to it without Python (http/exchange.c); everything else is a method of the sink.
+ * exchange whose request it carries, what comes. In collect mode that is an FlExchange,
+ * which gets the whole answer without Python (FlExchange_Answer); everything else is a
+ * method of the sink.
  *
  *               start()
  *      IDLE ─────────────► HEAD ──► LENGTH | CHUNKED | CLOSE ──► (end) ──► IDLE
@@ -16,7 +17,7 @@
  *
  *      _on_head(status, reason, headers, minor)   1xx, and in stream mode the head
  *      _on_data(bytes)                            stream mode
- *      _on_answer(status, reason, headers, body, minor), in stream mode _on_end()
+ *      _on_end()                                  stream mode
  *      _on_lost(why, begun)                       str or exception or None (closed)
  *
  * True from _on_head or _on_data holds the server back until resume(). In collect mode
@@ -127,23 +128,11 @@ FlClientLink_Finish(FlClientLink *self, size_t rest)
         FlChannel_Close(self->link.channel, NULL);
     if (!self->collect) {
         result = PyObject_CallMethodNoArgs(sink, self->st->str__on_end);
-    } else if (self->exchange) {
+    } else {
         body = FlLink_TakeBody(&self->link);
         if (body != NULL &&
             FlExchange_Answer(sink, self->status, reason, headers, body) == 0)
             result = Py_NewRef(Py_None);
-    } else {
-        PyObject *status = PyLong_FromLong(self->status);
-        PyObject *minor = PyLong_FromLong(self->minor);
-
-        body = FlLink_TakeBody(&self->link);
-        if (status != NULL && minor != NULL && body != NULL) {
-            PyObject *args[6] = {sink, status, reason, headers, body, minor};
-
-            result = PyObject_VectorcallMethod(self->st->str__on_answer, args, 6, NULL);
-        }
-        Py_XDECREF(status);
-        Py_XDECREF(minor);
     }
     Py_XDECREF(body);
     Py_XDECREF(headers);
@@ -308,11 +297,11 @@ link_take_chunked(FlClientLink *self, const char *p, size_t n, size_t *at)
 /* ---- the head ---- */
 
 static int
-link_told_head(FlClientLink *self, PyObject *reason, PyObject *headers)
+link_told_head(FlClientLink *self, PyObject *reason, PyObject *headers, long version)
 {
     PyObject *sink = Py_NewRef(self->sink);
     PyObject *status = PyLong_FromLong(self->status);
-    PyObject *minor = PyLong_FromLong(self->minor);
+    PyObject *minor = PyLong_FromLong(version);
     PyObject *result = NULL;
     int go;
 
@@ -395,7 +384,6 @@ link_take_head(FlClientLink *self, const char *p, size_t n, size_t *at)
     }
     self->head_at = FlLoop_Now(self->link.channel->loop);
     self->status = head.status;
-    self->minor = head.minor_version;
     if (head.status >= 200 || head.status == 101)
         self->link.channel->bite = 0;
     go = STEP_STOP;
@@ -404,7 +392,7 @@ link_take_head(FlClientLink *self, const char *p, size_t n, size_t *at)
             link_fail_text(self, "too many 1xx answers");
         } else {
             FlChannel_Took(self->link.channel, *at);
-            go = link_told_head(self, reason, headers);
+            go = link_told_head(self, reason, headers, head.minor_version);
         }
     } else if (link_frame(self, &head)) {
         if (self->collect && self->state != LINK_OPEN) {
@@ -413,7 +401,7 @@ link_take_head(FlClientLink *self, const char *p, size_t n, size_t *at)
             go = STEP_GO;
         } else {
             FlChannel_Took(self->link.channel, *at);
-            go = link_told_head(self, reason, headers);
+            go = link_told_head(self, reason, headers, head.minor_version);
         }
     }
     Py_DECREF(reason);

@@ -49,7 +49,6 @@ typedef struct FlClientLink {
     fl_chunked chunked;
     int status;
     uint8_t state; /* LinkState */
-    uint8_t minor;
     uint8_t interim;
     bool no_body; /* HEAD: no body follows whatever the fields say */
     bool collect;
@@ -59,7 +58,6 @@ typedef struct FlClientLink {
     bool keep;   /* the head allows another request */
     bool paused;
     bool reusable;
-    bool exchange;              /* the sink is an FlExchange */
     PyObject *key;              /* owned; what requests must share to share the link */
     uint64_t idle_since;        /* loop time; of one in a pool */
     struct FlClientLink *older; /* borrowed, these four: its neighbours in the pool */

@@ -151,6 +151,10 @@ FlClientLink_Start(FlClientLink *self, PyObject *sink, PyObject *head, PyObject 
         PyErr_SetString(PyExc_RuntimeError, "the link is busy with another request");
         return -1;
     }
+    if ((flags & LINK_COLLECT) != 0 && !FlExchange_Check(self->st, sink)) {
+        PyErr_SetString(PyExc_TypeError, "only an Exchange gets an answer as a whole");
+        return -1;
+    }
     if (self->uses > 0 && link_look(self) < 0)
         return -1;
     if (self->state != LINK_IDLE || self->sink != NULL || FlChannel_Closed(ch) ||
@@ -159,7 +163,6 @@ FlClientLink_Start(FlClientLink *self, PyObject *sink, PyObject *head, PyObject 
         return 0;
     }
     self->sink = Py_NewRef(sink);
-    self->exchange = FlExchange_Check(self->st, sink);
     self->state = LINK_HEAD;
     self->uses++;
     self->no_body = (flags & LINK_NO_BODY) != 0;

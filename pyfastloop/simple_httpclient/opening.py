@@ -32,10 +32,7 @@ __all__ = ["Marks", "Proxy", "TimedResolver", "basic_auth", "open_stream", "prox
 
 USER_AGENT = f"pyfastloop/{version}"
 
-# Of an answer to CONNECT that refuses: enough to say why.
-_REFUSAL_MOST = 64 * 1024
-
-_COLLECT_CONNECT = 2 | 8  # flags of ClientLink.start
+_CONNECT = 8  # a flag of ClientLink.start
 
 
 class Marks:
@@ -216,20 +213,25 @@ class _TunnelSink:
     def _on_head(self, status: int, reason: str, headers: Any, minor: int) -> None:
         if status < 200:
             return
+        if not 200 <= status < 300:
+            self._refused(
+                HTTPClientError(status, f"{reason or status} (CONNECT to {self.where})")
+            )
+            return
         assert self.link is not None
         link, self.link = self.link, None
         stream = link.detach()
-        if not self.future.done():
+        if stream._read_buffer_size > 0:
+            self._refused(
+                HTTPStreamClosedError(
+                    f"{self.where}: the proxy sent something behind its answer to "
+                    "CONNECT, before anything was asked through the tunnel"
+                )
+            )
+        elif not self.future.done():
             self.future.set_result(stream)
         else:
             stream.close()
-
-    def _on_answer(
-        self, status: int, reason: str, headers: Any, body: bytes, minor: int
-    ) -> None:
-        self._refused(
-            HTTPClientError(status, f"{reason or status} (CONNECT to {self.where})")
-        )
 
     def _on_lost(self, why: Any, begun: bool) -> None:
         text = f"{self.where}: the proxy closed the connection instead of a tunnel"
@@ -255,7 +257,7 @@ async def _tunnel(
     head = _core.ClientLink.request_head("CONNECT", authority, headers)
     sink = _TunnelSink(exchange._where)
     sink.link = _core.ClientLink(stream, exchange.max_header_size)
-    if not sink.link.start(sink, head, None, _COLLECT_CONNECT, _REFUSAL_MOST):
+    if not sink.link.start(sink, head, None, _CONNECT, -1):
         sink._on_lost(None, False)  # it was closed by then
     # Sink and link hold each other; this frame is what holds both.
     return await sink.future

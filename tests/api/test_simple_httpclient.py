@@ -1789,8 +1789,9 @@ class TestProxies:
         assert header(origin.heads[0], "Proxy-Authorization") is None
         assert header(origin.heads[0], "Secret") == "for the origin"
 
-    def test_a_proxy_that_refuses(self):
-        answer = ok(b"who are you", status="407 Proxy Authentication Required")
+    @pytest.mark.parametrize("size", [0, 11, 1_000_000])
+    def test_a_proxy_that_refuses(self, size):
+        answer = ok(b"x" * size, status="407 Proxy Authentication Required")
         with RawServer(serve_answers(answer)) as proxy:
             error = fetch_error(
                 "https://localhost:1/", proxy_host="127.0.0.1", proxy_port=proxy.port
@@ -1808,6 +1809,15 @@ class TestProxies:
             )
         assert isinstance(error, HTTPStreamClosedError)
         assert "proxy" in str(error)
+
+    def test_a_proxy_that_talks_into_the_tunnel(self):
+        answer = b"HTTP/1.1 200 OK\r\n\r\nnobody asked"
+        with RawServer(serve_answers(answer)) as proxy:
+            error = fetch_error(
+                "https://localhost:1/", proxy_host="127.0.0.1", proxy_port=proxy.port
+            )
+        assert isinstance(error, HTTPStreamClosedError)
+        assert "the proxy sent something behind its answer" in str(error)
 
     def test_a_proxy_that_is_not_there(self):
         error = fetch_error("http://origin.test/", proxy_host="127.0.0.1", proxy_port=1)
