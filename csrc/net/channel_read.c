@@ -248,14 +248,15 @@ find_landing(FlChannel *ch, struct landing *at)
 }
 
 /* After code that may have changed everything: whether the consumer still wants its next
- * bytes where these have landed. */
+ * bytes, and as many as have landed, where they are. */
 static bool
-still_wanted(FlChannel *ch, const struct landing *at)
+still_wanted(FlChannel *ch, const struct landing *at, size_t got)
 {
     size_t room;
 
     return !ch->closed && tail_len(ch) == 0 && ch->ops != NULL &&
-           ch->ops->buffer != NULL && ch->ops->buffer(ch, &room) == at->memory;
+           ch->ops->buffer != NULL && ch->ops->buffer(ch, &room) == at->memory &&
+           got <= room;
 }
 
 /* got bytes stand where find_landing() said. */
@@ -269,7 +270,7 @@ landed(FlChannel *ch, struct landing *at, size_t got)
         return offer_tail(ch);
     }
     if (at->keeper != NULL)
-        own = still_wanted(ch, at);
+        own = still_wanted(ch, at, got);
     if (own) {
         Py_CLEAR(at->keeper);
         return ch->ops->filled(ch, got) < 0 ? fl_channel_fail_raised(ch) : 0;

@@ -173,7 +173,8 @@ reader_buffer(FlChannel *ch, size_t *n)
     return PyBytes_AS_STRING(s->sink) + s->sink_len;
 }
 
-/* What keeps the memory of reader_buffer() where it is. */
+/* What keeps the memory of reader_buffer() where it is. None for an object of Python
+ * (`__buffer__`), whose memory is lent once for each time it is asked. */
 static PyObject *
 reader_keeper(FlChannel *ch)
 {
@@ -181,7 +182,9 @@ reader_keeper(FlChannel *ch)
 
     if (s->read_kind != FL_READ_INTO)
         return Py_NewRef(s->sink);
-    return s->into->obj == NULL ? NULL : PyMemoryView_FromObject(s->into->obj);
+    return s->into->obj == NULL || !PyObject_CheckBuffer(s->into->obj)
+               ? NULL
+               : PyMemoryView_FromObject(s->into->obj);
 }
 
 static int

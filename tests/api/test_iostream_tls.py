@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -653,6 +654,46 @@ async def test_read_that_takes_the_place_of_another_while_tls_reads_gets_every_b
     while not later:
         await asyncio.sleep(0)
     assert await later[0] == LARGE
+    await sending
+
+
+@on_loop
+async def test_shorter_read_into_the_memory_of_another_is_not_overfilled() -> None:
+    a, b, visits = await visited_pair()
+    landing = bytearray(100)
+    first = b.read_into(landing)
+    later: list[Any] = []
+
+    def replace() -> None:
+        first.cancel()
+        later.append(b.read_into(memoryview(landing)[:3]))
+
+    visits += [nothing, replace]
+    await a.write(b"0123456789")
+    while not later:
+        await asyncio.sleep(0)
+    assert await later[0] == 3 and landing[:3] == b"012"
+    assert await b.read_bytes(7) == b"3456789"
+
+
+class Lent:
+    """Memory that an object of Python lends (since CPython 3.12)."""
+
+    def __init__(self, n: int) -> None:
+        self.memory = bytearray(n)
+
+    def __buffer__(self, flags: int, /) -> memoryview:
+        return memoryview(self.memory)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="__buffer__ came with 3.12")
+@on_loop
+async def test_read_into_memory_that_an_object_of_python_lends() -> None:
+    a, b = await tls_pair()
+    landing = Lent(len(LARGE))
+    sending = a.write(LARGE)
+    read: Any = b.read_into(landing)  # type: ignore[arg-type, unused-ignore]
+    assert await read == len(LARGE) and landing.memory == LARGE
     await sending
 
 
