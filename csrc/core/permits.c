@@ -231,7 +231,8 @@ permit_wait_send_method(PyObject *self, PyObject *value)
     return FlIter_End(end, result);
 }
 
-/* Nobody waits any more: what was handed over by then is given back. 0 or -1. */
+/* Nobody waits any more: what was handed over by then is given back, and what was not
+ * goes to the next. 0 or -1. */
 static int
 permit_wait_give_back(FlPermitWait *self)
 {
@@ -239,9 +240,13 @@ permit_wait_give_back(FlPermitWait *self)
     int err = 0;
 
     self->future = self->permits = NULL;
-    if (future != NULL && ((FlFuture *)future)->state == FL_FUTURE_FINISHED &&
-        !((FlFuture *)future)->failed)
+    if (future != NULL && !FlFuture_Done(future)) {
+        FlFuture_DropWaiters((FlFuture *)future); /* it may outlive their loop */
+        err = FlFuture_Cancel(future, NULL) < 0 ? -1 : 0;
+    } else if (future != NULL && ((FlFuture *)future)->state == FL_FUTURE_FINISHED &&
+               !((FlFuture *)future)->failed) {
         err = permits_give_back(permits);
+    }
     Py_XDECREF(future);
     Py_XDECREF(permits);
     return err;

@@ -361,8 +361,8 @@ async def test_an_acquire_or_release_of_a_subclass_or_an_object_is_called():
 
 
 @pytest.mark.parametrize("kind", [locks.Lock, locks.Semaphore])
-def test_cancelled_in_the_very_moment_of_the_hand_over_it_is_given_back(kind):
-    for how in ("cancel", "close"):
+def test_who_ends_around_the_moment_of_the_hand_over_keeps_no_permit(kind):
+    for how in ("cancel", "close", "close before"):
         lock = kind()
         entered = []
 
@@ -377,14 +377,18 @@ def test_cancelled_in_the_very_moment_of_the_hand_over_it_is_given_back(kind):
                 waiting.send(None)
                 lock.release()  # to the coroutine, which is dropped
                 waiting.close()
+            elif how == "close before":
+                waiting = enter()
+                waiting.send(None)
+                waiting.close()
+                lock.release()  # to nobody
             else:
                 waiting = _core.start_task(enter())
                 lock.release()
                 waiting.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await waiting
-            async with lock:  # free
-                assert entered == []
+            assert lock.acquire().done() and entered == []
 
         IOLoop.current().run_sync(main)
 
