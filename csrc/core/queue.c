@@ -237,7 +237,13 @@ queue_offer(FlQueue *self, PyObject *item)
         return queue_put_item(self, item) < 0 ? -1 : 1;
     }
     /* It goes through the queue: a subclass may change it. */
-    value = queue_put_item(self, item) < 0 ? NULL : queue_get_item(self);
+    err = queue_put_item(self, item);
+    if (err == 0 && FlFuture_Done(first.future)) { /* it gave up in a `_put` */
+        FlWaiting_Drop(&first);
+        if (!FlWaitlist_Pop(&self->getters, &first))
+            return 1;
+    }
+    value = err < 0 ? NULL : queue_get_item(self);
     err = value == NULL ? -1 : FlFuture_SetResultUnlessDone(first.future, value);
     if (value == NULL)
         FlWaitlist_Return(&self->getters, &first);

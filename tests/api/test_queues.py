@@ -323,6 +323,23 @@ async def test_an_item_that_the_class_refuses_costs_nobody_his_place():
 
 
 @on_loop
+async def test_an_item_whose_getter_gives_up_while_it_is_put_goes_to_the_next():
+    class Canceller(Queue):
+        def _put(self, item):
+            waiting.pop(0).cancel()
+            super()._put(item)
+
+    queue = Canceller()
+    getters = [queue.get() for _ in range(2)]
+    waiting = getters[:1]
+    queue.put_nowait(1)
+    assert getters[0].cancelled() and await getters[1] == 1
+    waiting = [queue.get()]
+    queue.put_nowait(2)
+    assert queue.qsize() == 1 and queue.get_nowait() == 2
+
+
+@on_loop
 async def test_the_order_holds_through_thousands_of_waiters():
     queue = Queue(1)
     puts = [queue.put(n) for n in range(3000)]
