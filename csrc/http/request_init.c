@@ -12,6 +12,7 @@
 
 #include "http/functions.h"
 #include "proto/host.h"
+#include "proto/uri.h"
 #include "sys/clock.h"
 
 /* Host as it is asked for where the request was made by hand. New reference. */
@@ -47,21 +48,44 @@ checked_host(FlHTTPServerRequest *self)
     return value;
 }
 
+Py_ssize_t
+FlRequest_Authority(PyObject *uri, fl_span *authority)
+{
+    Py_ssize_t n;
+    const char *p = PyUnicode_AsUTF8AndSize(uri, &n);
+    fl_span name;
+    size_t stop;
+
+    if (p == NULL)
+        return -1;
+    stop = fl_uri_authority(fl_span_make(p, (size_t)n), authority);
+    if (stop > 0 && (!fl_host_split(*authority, &name, NULL) || name.n == 0))
+        return 0;
+    return (Py_ssize_t)stop; /* of ASCII so far: bytes are characters */
+}
+
+/* Path and query, and the host of a URI in absolute form. 0 or -1. */
 static int
-split_uri(FlHTTPServerRequest *self)
+split_uri(FlHTTPServerRequest *self, bool host_given)
 {
     Py_ssize_t n = PyUnicode_GET_LENGTH(self->uri);
+    fl_span authority;
+    Py_ssize_t from = FlRequest_Authority(self->uri, &authority);
     Py_ssize_t mark = PyUnicode_FindChar(self->uri, '?', 0, n, 1);
     PyObject *bytes;
     int err;
 
-    if (mark == -2)
+    if (mark == -2 || from < 0)
         return -1;
     if (mark < 0)
         mark = n;
-    self->path = PyUnicode_Substring(self->uri, 0, mark);
+    if (from > 0 && !host_given)
+        Py_XSETREF(self->host,
+                   PyUnicode_FromStringAndSize(authority.p, (Py_ssize_t)authority.n));
+    self->path = from > 0 && from == mark ? PyUnicode_FromString("/")
+                                          : PyUnicode_Substring(self->uri, from, mark);
     self->query = PyUnicode_Substring(self->uri, mark < n ? mark + 1 : n, n);
-    if (self->path == NULL || self->query == NULL)
+    if (self->path == NULL || self->query == NULL || self->host == NULL)
         return -1;
     bytes = PyUnicode_AsLatin1String(self->query);
     if (bytes == NULL)
@@ -95,6 +119,7 @@ FlRequest_Init(PyObject *op, PyObject *args, PyObject *kwargs)
     PyObject *method = NULL, *uri = NULL, *version = NULL, *headers = NULL,
              *body = NULL, *host = NULL, *files = NULL, *connection = NULL,
              *start_line = NULL, *server = NULL;
+    bool host_given;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OOOOOOOOOO:HTTPServerRequest",
                                      names, &method, &uri, &version, &headers, &body,
@@ -127,10 +152,9 @@ FlRequest_Init(PyObject *op, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_TypeError, "uri and version are str");
         return -1;
     }
-    Py_XSETREF(self->host, host == NULL || host == Py_None || !PyObject_IsTrue(host)
-                               ? checked_host(self)
-                               : Py_NewRef(host));
-    if (self->host == NULL || split_uri(self) < 0)
+    host_given = host != NULL && host != Py_None && PyObject_IsTrue(host);
+    Py_XSETREF(self->host, host_given ? Py_NewRef(host) : checked_host(self));
+    if (self->host == NULL || split_uri(self, host_given) < 0)
         return -1;
     /* Now, not when asked: a proxy's headers hold for this request alone. */
     return FlHTTPServerRequest_TakePeer(self);

@@ -46,6 +46,10 @@ int FlRequest_CheckQuery(FlState *st, fl_span query);
 /* __init__; 0 or -1. escapes */
 int FlRequest_Init(PyObject *op, PyObject *args, PyObject *kwargs);
 
+/* Where what follows the authority of a target in absolute form begins, and the
+ * authority (borrowed of uri); 0: it has another form; -1. */
+Py_ssize_t FlRequest_Authority(PyObject *uri, fl_span *authority);
+
 /* ---- request_fields.c ---- */
 
 FlRequestMaker FlRequest_MakeMethod;

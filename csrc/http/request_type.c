@@ -108,22 +108,6 @@ request_parse_body(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* Whether the target is a whole URL (RFC 9112 section 3.2.2). */
-static int
-is_absolute(PyObject *uri)
-{
-    PyObject *mark;
-    int found;
-
-    if (!PyUnicode_Check(uri) || PyUnicode_GET_LENGTH(uri) == 0 ||
-        PyUnicode_READ_CHAR(uri, 0) == '/')
-        return 0;
-    mark = PyUnicode_FromString("://");
-    found = mark == NULL ? -1 : PyUnicode_Contains(uri, mark);
-    Py_XDECREF(mark);
-    return found;
-}
-
 static PyObject *
 request_full_url(PyObject *op, PyObject *unused)
 {
@@ -132,11 +116,12 @@ request_full_url(PyObject *op, PyObject *unused)
     PyObject *host = FlRequest_Get(self, &self->host, FlRequest_MakeHost);
     PyObject *uri = FlRequest_Get(self, &self->uri, FlRequest_MakeURI);
     PyObject *url = NULL;
-    int whole = -1;
+    fl_span authority;
+    Py_ssize_t whole = -1;
 
     (void)unused;
     if (protocol != NULL && host != NULL && uri != NULL)
-        whole = is_absolute(uri);
+        whole = PyUnicode_Check(uri) ? FlRequest_Authority(uri, &authority) : 0;
     if (whole > 0)
         url = Py_NewRef(uri);
     else if (whole == 0)

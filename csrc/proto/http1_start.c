@@ -8,6 +8,7 @@
 #include "base/scan.h"
 #include "proto/host.h"
 #include "proto/http1_parts.h"
+#include "proto/uri.h"
 
 #define VERSION_LEN 8 /* HTTP/1.1 */
 
@@ -85,28 +86,16 @@ read_path(const char *p, size_t at, size_t end, fl_head *out)
 static int
 read_absolute_target(const char *p, size_t at, size_t end, fl_head *out)
 {
-    fl_span target = fl_span_make(p + at, end - at);
-    size_t skip = 0;
-    if (target.n >= 7 && fl_span_ieq(fl_span_make(target.p, 7), FL_SPAN("http://"))) {
-        skip = 7;
-    } else if (target.n >= 8 &&
-               fl_span_ieq(fl_span_make(target.p, 8), FL_SPAN("https://"))) {
-        skip = 8;
-    } else {
+    fl_span authority, name;
+    size_t stop = at + fl_uri_authority(fl_span_make(p + at, end - at), &authority);
+    if (stop == at) {
         return -FL_BAD_TARGET_FORM;
     }
-    size_t host = at + skip;
-    size_t stop = host;
-    while (stop < end && p[stop] != '/' && p[stop] != '?') {
-        stop++;
-    }
-    fl_span name;
-    if (!fl_host_split(fl_span_make(p + host, stop - host), &name, NULL) ||
-        name.n == 0) {
+    if (!fl_host_split(authority, &name, NULL) || name.n == 0) {
         return -FL_BAD_TARGET;
     }
     out->flags |= FL_HEAD_ABSOLUTE;
-    out->host = fl_slice_between(host, stop);
+    out->host = fl_slice_between(stop - authority.n, stop);
     return read_path(p, stop, end, out);
 }
 

@@ -1,4 +1,4 @@
-/* uri.c -- splitting targets and percent-encoding.
+/* uri.c -- targets in absolute form, and percent-encoding.
  *
  * Layer: proto. Threads: any; pure functions.
  */
@@ -7,15 +7,24 @@
 #include "base/scan.h"
 #include "proto/tokens.h"
 
-void
-fl_uri_split(fl_span target, fl_span *path, fl_span *query)
+size_t
+fl_uri_authority(fl_span target, fl_span *authority)
 {
-    size_t mark = fl_scan_byte(target.p, target.n, '?');
-    *path = fl_span_make(target.p, mark);
-    *query = fl_span_make(NULL, 0);
-    if (mark < target.n) {
-        *query = fl_span_make(target.p + mark + 1, target.n - mark - 1);
+    size_t from = 0;
+    if (target.n >= 7 && fl_span_ieq(fl_span_make(target.p, 7), FL_SPAN("http://"))) {
+        from = 7;
+    } else if (target.n >= 8 &&
+               fl_span_ieq(fl_span_make(target.p, 8), FL_SPAN("https://"))) {
+        from = 8;
+    } else {
+        return 0;
     }
+    size_t stop = from;
+    while (stop < target.n && target.p[stop] != '/' && target.p[stop] != '?') {
+        stop++;
+    }
+    *authority = fl_span_make(target.p + from, stop - from);
+    return stop;
 }
 
 /* The byte that "%XX" at p[i] stands for, or -1. */

@@ -14,9 +14,10 @@
 
 #include "base/span.h"
 
-/* Splits at the first '?': *query gets what follows it, or {NULL, 0} when there is
- * none. */
-void fl_uri_split(fl_span target, fl_span *path, fl_span *query);
+/* The authority of a target in absolute form (RFC 9112 section 3.2.2), http://authority
+ * or https://authority and maybe more: returns where that begins; 0: the target has
+ * another form. Whether the authority is a valid one is the caller's question. */
+size_t fl_uri_authority(fl_span target, fl_span *authority);
 
 /* Whether decoding would change anything. */
 bool fl_percent_any(fl_span s, bool plus);

@@ -297,6 +297,23 @@ def test_http11_wants_one_host() -> None:
     assert HTTPServerRequest("GET", "/").host == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("uri", "host", "path", "query"),
+    [
+        ("http://h:8/a?b", "h:8", "/a", "b"),
+        ("HTTPS://h", "h", "/", ""),
+        ("http://h?u=http://x/y", "h", "/", "u=http://x/y"),
+        ("http://user@h/a", "of-headers", "http://user@h/a", ""),
+        ("ftp://h/a", "of-headers", "ftp://h/a", ""),
+        ("/a?u=http://h/", "of-headers", "/a", "u=http://h/"),
+    ],
+)
+def test_a_uri_in_absolute_form(uri, host, path, query):
+    r = HTTPServerRequest("GET", uri, headers=HTTPHeaders(Host="of-headers"))
+    assert (r.uri, r.host, r.path, r.query) == (uri, host, path, query)
+    assert HTTPServerRequest("GET", uri, host="given").host == "given"
+
+
 def test_too_many_query_fields_are_refused_at_once() -> None:
     with pytest.raises(HTTPInputError, match="Max number of fields"):
         request("/?" + "&".join(["a"] * 1001))

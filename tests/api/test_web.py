@@ -515,8 +515,16 @@ def test_require_setting(site):
     assert site([("/", Handler)]).ask("/").code == 200
 
 
+class RoutedInPython(web.Application):
+    def find_handler(self, request, **kwargs):
+        return super().find_handler(request, **kwargs)
+
+
+@pytest.mark.parametrize("application", [web.Application, RoutedInPython])
 @pytest.mark.parametrize("host_rules", [False, True])
-def test_a_target_in_absolute_form_is_its_path_on_its_host(site, host_rules):
+def test_a_target_in_absolute_form_is_its_path_on_its_host(
+    site, host_rules, application
+):
     class Told(web.RequestHandler):
         def get(self):
             r = self.request
@@ -526,12 +534,14 @@ def test_a_target_in_absolute_form_is_its_path_on_its_host(site, host_rules):
         def get(self):
             self.write("elsewhere")
 
-    s = site([("/told", Told)])
+    s = site(application([("/told", Told), ("/", Told)]))
     if host_rules:
         s.app.add_handlers(r"other\.test", [("/told", Elsewhere)])
     url = "http://abs.test/told?a=http://b.test/"
     answer = s.ask(url, headers={"Host": "abs.test"})
     assert answer.body == f"{url} /told abs.test {url}".encode()
+    answer = s.ask("http://abs.test?a", headers={"Host": "spoofed.test"})
+    assert answer.body == b"http://abs.test?a / abs.test http://abs.test?a"
     if host_rules:
         answer = s.ask("http://other.test/told", headers={"Host": "abs.test"})
         assert answer.body == b"elsewhere"

@@ -7,19 +7,19 @@
 #include "proto/query.h"
 
 static void
-targets_are_split_at_the_first_question_mark(void)
+the_authority_of_an_absolute_target_is_found(void)
 {
-    fl_span path, query;
-    fl_uri_split(FL_SPAN("/a/b?c=d?e"), &path, &query);
-    CHECK_SPAN(path, "/a/b");
-    CHECK_SPAN(query, "c=d?e");
-    fl_uri_split(FL_SPAN("/a"), &path, &query);
-    CHECK_SPAN(path, "/a");
-    CHECK(query.p == NULL && query.n == 0);
-    fl_uri_split(FL_SPAN("/a?"), &path, &query);
-    CHECK(query.p != NULL && query.n == 0);
-    fl_uri_split(FL_SPAN(""), &path, &query);
-    CHECK(path.n == 0 && query.p == NULL);
+    fl_span found;
+    CHECK_INT(fl_uri_authority(FL_SPAN("http://h:80/a?b"), &found), 11);
+    CHECK_SPAN(found, "h:80");
+    CHECK_INT(fl_uri_authority(FL_SPAN("HTTPS://h?b://c/"), &found), 9);
+    CHECK_SPAN(found, "h");
+    CHECK_INT(fl_uri_authority(FL_SPAN("http://"), &found), 7);
+    CHECK(found.n == 0);
+    CHECK_INT(fl_uri_authority(FL_SPAN("ftp://h/"), &found), 0);
+    CHECK_INT(fl_uri_authority(FL_SPAN("/a?u=http://h/"), &found), 0);
+    CHECK_INT(fl_uri_authority(FL_SPAN("http:/"), &found), 0);
+    CHECK_INT(fl_uri_authority(FL_SPAN(""), &found), 0);
 }
 
 static void
@@ -231,7 +231,7 @@ authorities_are_split_and_checked(void)
 int
 main(void)
 {
-    targets_are_split_at_the_first_question_mark();
+    the_authority_of_an_absolute_target_is_found();
     percent_encoding_is_undone();
     all_but_unreserved_bytes_are_encoded();
     query_fields_come_in_order();
