@@ -19,11 +19,14 @@ __all__ = [
     "AuthClientMixin",
     "AuthError",
     "Token",
+    "an_object",
     "handler_of",
     "json_object",
+    "json_value",
     "then_callback",
     "whole_url",
     "with_callback",
+    "with_query",
 ]
 
 _T = TypeVar("_T")
@@ -113,11 +116,23 @@ def whole_url(handler: RequestHandler, callback_uri: str | None) -> str:
     return urllib.parse.urljoin(here, callback_uri or "")
 
 
-def json_object(body: bytes) -> dict[str, Any]:
+def with_query(url: str, args: dict[str, Any]) -> str:
+    """`url`, which may have a query, with `args` at its end."""
+    return f"{url}{'&' if '?' in url else '?'}{urllib.parse.urlencode(args)}"
+
+
+def json_value(body: bytes) -> Any:
     try:
-        answer = json.loads(body)
-    except ValueError as error:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
         raise AuthError(f"the service answered what is no JSON: {error}") from error
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    return an_object(json_value(body))
+
+
+def an_object(answer: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise AuthError(f"the service answered {type(answer).__name__}, not an object")
     return answer

@@ -15,9 +15,12 @@ from pyfastloop.auth.base import (
     AuthClientMixin,
     AuthError,
     Token,
+    an_object,
     handler_of,
+    json_value,
     whole_url,
     with_callback,
+    with_query,
 )
 from pyfastloop.concurrent import Future
 
@@ -142,11 +145,11 @@ class OAuthMixin(AuthClientMixin):
         handler.set_cookie("_oauth_request_token", cookie, httponly=True, secure=secure)
         args = {"oauth_token": token["key"]}
         if callback_uri == "oob":
-            handler.finish(f"{authorize_url}?{urllib.parse.urlencode(args)}")
+            handler.finish(with_query(authorize_url, args))
             return
         if callback_uri:
             args["oauth_callback"] = whole_url(handler, callback_uri)
-        handler.redirect(f"{authorize_url}?{urllib.parse.urlencode(args)}")
+        handler.redirect(with_query(authorize_url, args))
 
     def _oauth_access_token_url(self, request_token: Token) -> str:
         url: str = self._OAUTH_ACCESS_TOKEN_URL  # type: ignore[attr-defined]
@@ -176,8 +179,7 @@ class OAuthMixin(AuthClientMixin):
         self, url: str, args: dict[str, Any], token: Token | None = None
     ) -> str:
         signature = self._signature("GET", url, args, token)
-        query = urllib.parse.urlencode({**args, "oauth_signature": signature})
-        return f"{url}{'&' if '?' in url else '?'}{query}"
+        return with_query(url, {**args, "oauth_signature": signature})
 
     def _signature(
         self, method: str, url: str, args: dict[str, Any], token: Token | None
@@ -319,14 +321,14 @@ class TwitterMixin(OAuthMixin):
         signed = self._oauth_request_parameters(
             url, access_token, {**args, **(post_args or {})}, method=method
         )
-        url += "?" + urllib.parse.urlencode({**args, **signed})
+        url = with_query(url, {**args, **signed})
         client = self.get_auth_http_client()
         if post_args is None:
             response = await client.fetch(url)
         else:
             body = urllib.parse.urlencode(post_args)
             response = await client.fetch(url, method="POST", body=body)
-        return escape.json_decode(response.body)
+        return json_value(response.body)
 
     def _oauth_consumer_token(self) -> Token:
         handler = handler_of(self)
@@ -341,6 +343,8 @@ class TwitterMixin(OAuthMixin):
         user = await self.twitter_request(
             "/account/verify_credentials", access_token=access_token
         )
+        if user and "screen_name" not in an_object(user):
+            raise AuthError("Twitter answered without a screen_name")
         if user:
             user["username"] = user["screen_name"]
         return user

@@ -7,12 +7,13 @@ import urllib.parse
 from collections.abc import Iterable
 from typing import Any
 
-from pyfastloop import escape
 from pyfastloop.auth.base import (
     AuthClientMixin,
     AuthError,
+    an_object,
     handler_of,
     json_object,
+    json_value,
     then_callback,
     with_callback,
 )
@@ -93,7 +94,7 @@ class OAuth2Mixin(AuthClientMixin):
         else:
             body = urllib.parse.urlencode(post_args)
             response = await client.fetch(url, method="POST", body=body)
-        return escape.json_decode(response.body)
+        return json_value(response.body)
 
 
 class GoogleOAuth2Mixin(OAuth2Mixin):
@@ -196,6 +197,7 @@ class FacebookGraphMixin(OAuth2Mixin):
         )
         if user is None:
             return None
+        an_object(user)
         known = {field: user.get(field) for field in fields}
         known["access_token"] = token
         known["session_expires"] = str(session.get("expires_in"))

@@ -14,6 +14,7 @@ from pyfastloop.auth.base import (
     then_callback,
     whole_url,
     with_callback,
+    with_query,
 )
 
 __all__ = ["OpenIdMixin"]
@@ -50,7 +51,7 @@ class OpenIdMixin(AuthClientMixin):
         """
         args = self._openid_args(callback_uri or "", ax_attrs=ax_attrs)
         endpoint: str = self._OPENID_ENDPOINT  # type: ignore[attr-defined]
-        handler_of(self).redirect(f"{endpoint}?{urllib.parse.urlencode(args)}")
+        handler_of(self).redirect(with_query(endpoint, args))
 
     @with_callback(0)
     async def get_authenticated_user(

@@ -315,6 +315,9 @@ class TwitterApi(Signed):
 
     def get(self, path: str) -> None:
         assert self.sent["oauth_token"] == "access token"
+        if self.application.settings.get("garbage"):
+            self.write(self.application.settings["garbage"])
+            return
         self.write(
             {
                 "screen_name": "ann",
@@ -364,6 +367,10 @@ class TwitterLogin(Telling, auth.TwitterMixin):
     async def get(self) -> None:
         token = {"key": "access token", "secret": SECRETS["access"]}
         step = self.get_argument("step", "")
+        if step == "query":
+            url = self.provider("/api/search.json?since=1")
+            self.tell(await self.twitter_request(url, access_token=token, q="a b"))
+            return
         if step == "request":
             self.tell(
                 await self.twitter_request("/search", access_token=token, q="a b")
@@ -410,8 +417,18 @@ def test_twitter(site: Any):
     assert user["access_token"]["key"] == "access token"
     answer = json.loads(s.ask("/login?step=request").body)
     assert (answer["path"], answer["query"]) == ("search.json", {"q": "a b"})
+    answer = json.loads(s.ask("/login?step=query").body)
+    assert answer["query"] == {"q": "a b", "since": "1"}
     answer = json.loads(s.ask("/login?step=post").body)
     assert (answer["method"], answer["body"]) == ("POST", "status=a+b%26c")
+
+
+@pytest.mark.parametrize("garbage", ["no JSON", "[1]", '{"name": "ann"}'])
+def test_twitter_answers_garbage(site: Any, garbage: str):
+    s = site(TWITTER, garbage=garbage, **TWITTER_SETTINGS)
+    cookie = s.ask("/login").all("Set-Cookie")[0].partition(";")[0]
+    back = s.ask("/login?oauth_token=request%20token", headers={"Cookie": cookie})
+    assert back.text.startswith("AuthError: ")
 
 
 def test_twitter_needs_its_settings(site: Any):
@@ -438,6 +455,11 @@ class Echo(web.RequestHandler):
         )
 
     post = get
+
+
+class Garbage(web.RequestHandler):
+    def get(self) -> None:
+        self.write("<html>")
 
 
 class OAuth2Login(Telling, auth.OAuth2Mixin):
@@ -479,6 +501,8 @@ class OAuth2Login(Telling, auth.OAuth2Mixin):
             )
         elif step == "missing":
             await self.oauth2_request(self.provider("/nowhere"))
+        elif step == "garbage":
+            await self.oauth2_request(self.provider("/garbage"))
 
 
 class OlderOAuth2(OAuth2Login):
@@ -492,7 +516,14 @@ class OlderOAuth2(OAuth2Login):
 
 
 def test_oauth2(site: Any):
-    s = site([("/login/(.*)", OAuth2Login), ("/older", OlderOAuth2), ("/echo", Echo)])
+    s = site(
+        [
+            ("/login/(.*)", OAuth2Login),
+            ("/older", OlderOAuth2),
+            ("/echo", Echo),
+            ("/garbage", Garbage),
+        ]
+    )
     there = s.ask("/login/redirect")
     assert there.code == 302
     assert query_of(there.headers["Location"]) == {
@@ -521,6 +552,7 @@ def test_oauth2(site: Any):
         "body": "a=b+c",
     }
     assert s.ask("/login/missing").text == "HTTPClientError: HTTP 404: Not Found"
+    assert s.ask("/login/garbage").text.startswith("AuthError: the service answered")
     assert json.loads(s.ask("/older").body)["query"] == {"access_token": "t"}
 
 
@@ -615,6 +647,9 @@ class FacebookMe(web.RequestHandler):
     def get(self) -> None:
         proof = hmac.new(b"hush", b"t", hashlib.sha256).hexdigest()
         assert self.get_argument("appsecret_proof") == proof
+        if self.application.settings.get("garbage"):
+            self.write("[1]")
+            return
         self.write(
             {
                 "id": "1",
@@ -679,6 +714,14 @@ def test_facebook(site: Any):
     assert s.ask("/login?code=garbage").text.startswith("AuthError: the service")
     assert s.ask("/login?code=none").text == (
         "AuthError: Facebook answered without an access token"
+    )
+
+
+def test_facebook_answers_what_is_no_user(site: Any):
+    pages = [("/token", FacebookToken), ("/me", FacebookMe), ("/login", FacebookLogin)]
+    s = site(pages, garbage=True)
+    assert s.ask("/login?code=c").text == (
+        "AuthError: the service answered list, not an object"
     )
 
 
