@@ -184,8 +184,7 @@ link_body(FlClientLink *self, const char *p, size_t n)
         return 1;
     self->body_total += n;
     if (self->body_total > self->max_body) {
-        link_fail_text(self, self->state == LINK_CHUNKED ? "chunked body too large"
-                                                         : "body too large");
+        link_fail_text(self, "body too large");
         return 0;
     }
     if (self->collect) {
@@ -286,6 +285,10 @@ link_take_chunked(FlClientLink *self, const char *p, size_t n, size_t *at)
             if (*at == n)
                 return STEP_WAIT;
             continue;
+        }
+        if (fl_chunked_past(&self->chunked, self->max_body)) {
+            link_fail_text(self, "chunked body too large");
+            return STEP_STOP;
         }
         FlChannel_Took(self->link.channel, *at);
         go = link_body(self, data.p, data.n);

@@ -267,7 +267,7 @@ FlHTTP1_FeedChunked(FlHTTP1Connection *conn, const char *p, size_t n, size_t at)
         }
         if (got == FL_CHUNK_DATA) {
             conn->received += data.n;
-            if (conn->received > (uint64_t)limit) {
+            if (fl_chunked_past(&conn->chunks->decoder, (uint64_t)limit)) {
                 FlHTTP1_Took(conn, at + used);
                 FlHTTP1_Refuse(conn, 413, "chunked body too large");
                 return (Py_ssize_t)n;

@@ -21,6 +21,7 @@
 #ifndef FL_PROTO_CHUNKED_H
 #define FL_PROTO_CHUNKED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -63,6 +64,14 @@ void fl_chunked_init(fl_chunked *c, const fl_chunked_limits *limits, fl_buf *tra
 /* See above. After FL_CHUNK_END it returns FL_CHUNK_END with *consumed 0. */
 int fl_chunked_feed(fl_chunked *c, const char *p, size_t n, fl_span *data,
                     size_t *consumed);
+
+/* After FL_CHUNK_DATA: whether the data of the chunks up to this one, all that it
+ * announces included, is more than that. */
+static inline bool
+fl_chunked_past(const fl_chunked *c, uint64_t limit)
+{
+    return c->body > limit || c->left > limit - c->body;
+}
 
 #define FL_CHUNK_HEAD_MAX 18 /* 16 digits and CR LF */
 

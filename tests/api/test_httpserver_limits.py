@@ -84,7 +84,8 @@ def status(answer: bytes) -> int:
         ({"max_header_size": 100}, b"GET /" + b"y" * 100, 414),
         ({"max_header_lines": 2}, HEAD + b"A: b\r\nC: d\r\n\r\n", 431),
         ({"max_body_size": 3}, POST + b"Content-Length: 4\r\n\r\n", 413),
-        ({"max_body_size": 3}, CHUNKED + b"4\r\nabcd\r\n", 413),
+        ({"max_body_size": 3}, CHUNKED + b"4\r\na", 413),
+        ({"max_body_size": 3}, CHUNKED + b"2\r\nab\r\n2\r\nc", 413),
         ({"max_buffer_size": 3}, POST + b"Content-Length: 4\r\n\r\n", 413),
         ({"max_chunk_line": 10}, CHUNKED + b"1;aaaaaaaaaa\r\na\r\n0\r\n\r\n", 400),
         (
