@@ -439,16 +439,19 @@ def parse_body_arguments(
     """Add what a form body says to ``arguments`` and ``files``.
 
     Understands application/x-www-form-urlencoded and multipart/form-data, leaves other
-    types alone. Raises :class:`HTTPInputError` for a body that is not what it says, or
+    types alone. Raises :class:`HTTPInputError` for a form that is not what it says, or
     that is still compressed.
     """
     if config is None:
         config = _DEFAULT_PARSE_BODY_CONFIG
+    form = content_type.startswith("application/x-www-form-urlencoded")
+    if not form and not content_type.startswith("multipart/form-data"):
+        return
     if headers is not None and "Content-Encoding" in headers:
         raise HTTPInputError(
             f"Unsupported Content-Encoding: {headers['Content-Encoding']}"
         )
-    if content_type.startswith("application/x-www-form-urlencoded"):
+    if form:
         try:
             found = _core.parse_query(body, True, config.urlencoded.max_arguments)
         except ValueError as error:
@@ -457,7 +460,7 @@ def parse_body_arguments(
             ) from error
         for name, values in found.items():
             arguments.setdefault(name, []).extend(values)
-    elif content_type.startswith("multipart/form-data"):
+    else:
         try:
             boundary = _core.multipart_boundary(content_type)
             if not boundary:

@@ -604,12 +604,21 @@ def test_multipart_can_be_switched_off() -> None:
         forms("multipart/form-data; boundary=X", MULTIPART, off)
 
 
-def test_compressed_forms_are_refused() -> None:
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=X"]
+)
+def test_compressed_forms_are_refused(kind) -> None:
     headers = HTTPHeaders({"Content-Encoding": "gzip"})
     with pytest.raises(HTTPInputError, match="Unsupported Content-Encoding"):
-        parse_body_arguments(
-            "application/x-www-form-urlencoded", b"a=b", {}, {}, headers
-        )
+        parse_body_arguments(kind, b"a=b", {}, {}, headers)
+
+
+@pytest.mark.parametrize("kind", ["", "application/json"])
+def test_a_compressed_body_that_is_no_form_is_the_programs_own(kind) -> None:
+    headers = HTTPHeaders({"Content-Encoding": "br"})
+    arguments, files = {}, {}
+    parse_body_arguments(kind, b"coded", arguments, files, headers)
+    assert arguments == files == {}
 
 
 def test_the_default_bounds_can_be_set() -> None:

@@ -166,6 +166,18 @@ def test_bodies_of_a_server_that_inflates(site, coding):
     assert answer.headers["X-Was"] == ("none" if inflated or not coding else coding)
 
 
+@pytest.mark.parametrize("options", [{}, {"decompress_request": True}], ids=str)
+@pytest.mark.parametrize("kind", [None, "application/json"])
+def test_a_coding_of_the_programs_own(site, options, kind):
+    s = site([("/", Echo)], server_options=options)
+    headers = {"Content-Encoding": "br"} | ({"Content-Type": kind} if kind else {})
+    answer = s.ask("/", method="POST", headers=headers, body=b"coded")
+    assert (answer.code, answer.body) == (200, b"coded")
+    assert answer.headers["X-Was"] == "br"
+    headers["Content-Type"] = "application/x-www-form-urlencoded"
+    assert s.ask("/", method="POST", headers=headers, body=b"coded").code == 400
+
+
 def test_a_server_that_inflates_leaves_plain_requests_to_c(site, monkeypatch):
     s = site([("/", Echo)], server_options={"decompress_request": True})
     monkeypatch.setattr(
