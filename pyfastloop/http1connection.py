@@ -162,13 +162,13 @@ class _GzipMessageDelegate(httputil.HTTPMessageDelegate):
             )
 
     def finish(self) -> None:
-        if self._inflate is not None:
-            try:
-                truncated = bool(self._inflate.flush())
-            except zlib.error as error:
-                raise httputil.HTTPInputError(f"bad gzip body: {error}") from error
-            if truncated:
-                raise httputil.HTTPInputError("gzip body is truncated")
+        try:
+            cut_off = self._inflate is not None and bool(self._inflate.flush())
+        except zlib.error:  # "inside of a member"
+            cut_off = True
+        if cut_off:
+            self._delegate.on_connection_close()  # its end: the body never has one
+            raise httputil.HTTPInputError("gzip body is truncated")
         self._delegate.finish()
 
     def on_connection_close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 
 import pytest
@@ -141,3 +142,27 @@ def test_a_client_that_leaves_in_the_middle(site, own_hook):
     s = site([("/", Upload)])
     s.run(run)
     assert (len(closed) == 1) is own_hook
+
+
+@pytest.mark.parametrize(
+    "body", [gzip.compress(b"abc" * 99)[:-3], b"no gzip", gzip.compress(b"a") + b"more"]
+)
+def test_a_coded_body_that_is_broken_ends_the_handler(site, body):
+    ends = []
+
+    @web.stream_request_body
+    class Upload(web.RequestHandler):
+        def data_received(self, chunk):
+            pass
+
+        def post(self):
+            ends.append("post")
+
+        def on_connection_close(self):
+            ends.append("closed")
+
+    s = site([("/", Upload)], server_options={"decompress_request": True})
+    answer = s.ask("/", "POST", {"Content-Encoding": "gzip"}, body)
+    assert answer.code == 400
+    s.run(gen.sleep, 0)
+    assert ends == ["closed"]
