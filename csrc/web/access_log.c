@@ -167,17 +167,17 @@ typedef struct {
     char digits[FL_FMT_U64_MAX]; /* likewise */
 } line_facts;
 
-/* A text attribute of the request; empty where it is none. */
+/* A text attribute of the request; "-" where it is none. */
 static fl_span
 text_of(PyObject *request, const char *name, PyObject **keep)
 {
     *keep = PyObject_GetAttrString(request, name);
     if (*keep == NULL) {
         PyErr_Clear();
-        return fl_span_make("", 0);
+        return fl_span_make("-", 1);
     }
     if (!PyUnicode_Check(*keep) || PyUnicode_KIND(*keep) != PyUnicode_1BYTE_KIND)
-        return fl_span_make("", 0);
+        return fl_span_make("-", 1);
     return fl_span_make((const char *)PyUnicode_1BYTE_DATA(*keep),
                         (size_t)PyUnicode_GET_LENGTH(*keep));
 }

@@ -63,6 +63,18 @@ def test_combined(site, tmp_path):
     )
 
 
+def test_an_address_that_is_none_leaves_no_gap(site, tmp_path):
+    def nobody(log):
+        def write(handler):
+            handler.request.remote_ip = None
+            log(handler)
+
+        return write
+
+    (line,) = ask(site, tmp_path, "combined", GET, wrap=nobody)
+    assert line.startswith("- - - [")
+
+
 def test_json(site, tmp_path):
     (line,) = ask(site, tmp_path, "json", GET + b'User-Agent: a"b\\c\xe4\td\r\n')
     record = json.loads(line)
