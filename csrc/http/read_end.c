@@ -109,6 +109,7 @@ FlHTTP1_UserFailed(FlHTTP1Connection *conn)
     FlHTTP_LogUncaught(conn->loop);
     if (conn->phase == FL_HTTP1_DEAD)
         return 0;
+    conn->gone = true; /* it is not the peer who left */
     FlHTTP1_Abandon(conn);
     return 0;
 }

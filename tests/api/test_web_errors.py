@@ -332,9 +332,13 @@ def test_an_initialize_that_raises_closes_the_connection(site, caplog):
         def initialize(self):
             raise KeyError("init")
 
+        def on_connection_close(self):
+            raise AssertionError("nobody has left, and the handler is not whole")
+
     s = site([("/", Handler)])
     s.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert "KeyError: 'init'" in caplog.text
+    assert "AssertionError" not in caplog.text
 
 
 def test_error_handler(site):
