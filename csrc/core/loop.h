@@ -118,6 +118,13 @@ struct FlLoop {
     PyObject *weakrefs;
 };
 
+/* The next tick asks epoll, whatever else is due. */
+static inline void
+FlLoop_AskEpoll(FlLoop *loop)
+{
+    loop->last_poll = 0;
+}
+
 /* Size of the shared receive buffer. */
 #define FL_LOOP_BUFFER (256 * 1024)
 

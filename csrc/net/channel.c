@@ -35,8 +35,8 @@ static uint32_t
 wanted_events(const FlChannel *ch)
 {
     uint32_t events = 0;
-    bool sends =
-        ch->queue_len > 0 && ch->corked == 0 && !ch->write_wants_in && !ch->file_waits;
+    bool sends = ch->queue_len > 0 && ch->corked == 0 && !ch->write_wants_in &&
+                 !ch->file_waits && !ch->yields;
 
     if (ch->want_read || ch->write_wants_in)
         events |= EPOLLIN;
@@ -424,6 +424,8 @@ FlChannel_Deferred(FlChannel *ch)
         if (err == 0 && fl_channel_settle(ch, true) < 0)
             err = fl_channel_fail_raised(ch);
     }
+    if (err == 0 && ch->yields && !ch->closed)
+        err = fl_channel_go_on(ch);
     if (err == 0 && ch->file_waits)
         err = fl_channel_file_fetched(ch);
     Py_DECREF(owner);

@@ -213,12 +213,14 @@ struct FlChannel {
     bool unread;         /* ... and reading stopped there */
     bool more;           /* for io->send: a file follows at once */
     bool file_waits;     /* a thread fetches the file at the front */
+    bool yields;         /* the queue waits for the next tick, not for room */
     bool receiving;      /* inside an op that a receive led to */
     bool brimful;        /* the last receive gave all that it could have given */
     uint8_t spared;      /* FlChannel_ReadNow: chances to let go by, */
     uint8_t dry_tries;   /* ... tries in a row that gave nothing, */
-    uint8_t tries;       /* ... and tries of this tick, */
-    uint32_t tries_tick; /* ... which was that */
+    uint8_t tick_tries;  /* ... and tries in the tick, */
+    uint32_t tick;       /* ... which was this, */
+    uint32_t tick_sent;  /* ... and began with total_sent at this (the low half) */
     bool read_wants_out; /* set by io->recv: it waits for room to send */
     bool write_wants_in; /* set by io->send: it waits for bytes */
 };

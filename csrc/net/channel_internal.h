@@ -41,6 +41,19 @@ int fl_channel_read_on(FlChannel *ch, bool *dry);
  * kept for later reads, then the channel closes. 0 or -1. escapes */
 int fl_channel_give_up(FlChannel *ch);
 
+/* Begins to count anew in a tick that is another than the last that was counted. */
+static inline void
+fl_channel_see_tick(FlChannel *ch)
+{
+    uint32_t tick = (uint32_t)ch->loop->stats.ticks;
+
+    if (ch->tick == tick)
+        return;
+    ch->tick = tick;
+    ch->tick_sent = (uint32_t)ch->total_sent;
+    ch->tick_tries = 0;
+}
+
 /* Puts the channel on the ring (once). */
 void fl_channel_defer(FlChannel *ch);
 
@@ -58,6 +71,9 @@ int fl_channel_drop_raised(void);
 /* Sends what is queued, as far as the kernel takes it, and ends what waited for that.
  * Tells the owner and the consumer when `tell`. 0 or -1 (fatal). escapes */
 int fl_channel_send_queue(FlChannel *ch, bool tell);
+
+/* A channel that yielded: its writes' next tick has come. 0 or -1 (fatal). escapes */
+int fl_channel_go_on(FlChannel *ch);
 
 /* Drops the queue. escapes */
 void fl_channel_drop_queue(FlChannel *ch);

@@ -358,8 +358,6 @@ fl_channel_read_on(FlChannel *ch, bool *dry)
 static bool
 worth_a_try(FlChannel *ch)
 {
-    uint32_t tick = (uint32_t)ch->loop->stats.ticks;
-
     if (!ch->brimful || ch->closed || ch->eof || ch->connecting || ch->receiving ||
         ch->pass != NULL || ch->io->escapes || ch->watch.fd < 0)
         return false;
@@ -367,11 +365,8 @@ worth_a_try(FlChannel *ch)
         ch->spared--;
         return false;
     }
-    if (ch->tries_tick != tick) {
-        ch->tries_tick = tick;
-        ch->tries = 0;
-    }
-    return ch->tries < TRIES_A_TICK;
+    fl_channel_see_tick(ch);
+    return ch->tick_tries < TRIES_A_TICK;
 }
 
 int
@@ -384,7 +379,7 @@ FlChannel_ReadNow(FlChannel *ch)
     if (!worth_a_try(ch))
         return 0;
     owner = Py_NewRef(ch->owner);
-    ch->tries++;
+    ch->tick_tries++;
     err = receive(ch, &again, &dry);
     if (!dry) {
         ch->dry_tries = 0;

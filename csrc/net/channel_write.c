@@ -5,8 +5,11 @@
  * A write that finds the queue empty is sent from where it stands; only what the kernel
  * refuses is queued. Large chunks are queued by reference to the object that owns them,
  * so the one copy of a large write is the kernel's. Chunks are sent together by one
- * sendmsg; files between them are
- * channel_file.c's.
+ * sendmsg; files between them are channel_file.c's.
+ *
+ * A write after half a MiB of this tick waits for the next one, which asks epoll first
+ * (`yields`): who writes without a pause leaves the others of its loop their turn, and
+ * what goes to one of them is received while it still stands in the cache.
  *
  * Where sending runs Python (io->escapes), everything is queued first and sent from there:
  * the queue owns what is being sent, and is not dropped while `sending` (a close in the
@@ -24,6 +27,9 @@
 
 /* Chunks that go into one sendmsg; well below IOV_MAX, and a kilobyte of stack. */
 #define SEND_AT_ONCE 64
+
+/* What a channel sends in one tick before its writes wait. */
+#define SEND_A_TICK ((uint32_t)512 * 1024)
 
 static fl_queued *
 last(FlChannel *ch)
@@ -273,6 +279,33 @@ may_send_now(const FlChannel *ch)
            !ch->write_wants_in && !ch->sending;
 }
 
+static bool
+had_its_turn(FlChannel *ch)
+{
+    fl_channel_see_tick(ch);
+    return (uint32_t)ch->total_sent - ch->tick_sent >= SEND_A_TICK;
+}
+
+/* Leaves the queue to the next tick. A loop that takes no more callbacks: to epoll. */
+static void
+yield(FlChannel *ch)
+{
+    FlLoop_AskEpoll(ch->loop);
+    fl_channel_defer(ch);
+    ch->yields = ch->deferred;
+}
+
+int
+fl_channel_go_on(FlChannel *ch)
+{
+    ch->yields = false;
+    if (ch->queue_len == 0 || ch->corked > 0 || ch->write_wants_in)
+        return 0;
+    if (fl_channel_send_queue(ch, true) < 0)
+        return -1;
+    return fl_channel_settle(ch, true) < 0 ? fl_channel_fail_raised(ch) : 0;
+}
+
 int
 fl_channel_not_open(FlChannel *ch)
 {
@@ -306,7 +339,8 @@ int
 FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n)
 {
     PyObject *owner = Py_NewRef(ch->owner);
-    bool at_once = may_send_now(ch);
+    bool free_to_send = may_send_now(ch);
+    bool at_once = free_to_send && !had_its_turn(ch);
     /* What is sent from the queue at once is not worth a copy. */
     size_t copy_most = at_once && ch->io->escapes ? 0 : FL_COPY_MOST;
     size_t skip = 0;
@@ -361,6 +395,8 @@ FlChannel_Writev(FlChannel *ch, const fl_chunk *chunks, int n)
     }
     if (err == 0 && at_once && ch->io->escapes && ch->watch.fd >= 0)
         err = fl_channel_send_queue(ch, false);
+    if (free_to_send && !at_once && ch->queue_len > 0 && !ch->closed)
+        yield(ch);
     if (err == 0 && ch->queue_len > 0 && !ch->closed)
         err = fl_channel_queued(ch);
 done:

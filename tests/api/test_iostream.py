@@ -387,6 +387,33 @@ async def test_reader_of_an_endless_transfer_leaves_the_others_their_turn() -> N
 
 
 @on_loop
+async def test_writer_that_never_waits_leaves_the_others_their_turn() -> None:
+    here, there = tcp_pair()
+    over = asyncio.Event()
+    read = 0
+
+    async def reader() -> None:
+        nonlocal read
+        with contextlib.suppress(StreamClosedError):
+            while True:
+                read += len(await there.read_bytes(MEGA, partial=True))
+                over.set()
+
+    task = asyncio.ensure_future(reader())
+    await turns()
+    written = 0
+    while not over.is_set():
+        await here.write(bytes(65_536))
+        written += 65_536
+    assert written <= MEGA
+    while read < written:
+        await turns(1)
+    here.close()
+    await task
+    there.close()
+
+
+@on_loop
 async def test_write_that_the_kernel_takes_is_done_at_once() -> None:
     a, b = pair()
     done = a.write(b"abc")
