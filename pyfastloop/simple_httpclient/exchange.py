@@ -42,6 +42,12 @@ _no_client_contexts = target.TLSContexts()
 _CONTINUE_WAIT = 1.0
 
 
+def _end(task: asyncio.Task[None]) -> None:
+    """Cancel *task*, for which a loop that ends with the fetch may have no turn."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    task.cancel()
+
+
 class _HTTPConnection(Reading):
     """One fetch of `SimpleAsyncHTTPClient`; see the module."""
 
@@ -387,7 +393,7 @@ class _HTTPConnection(Reading):
     def _stop_sending(self) -> None:
         producing, self._producing = self._producing, None
         if producing is not None:
-            producing.cancel()
+            _end(producing)
         timer, self._awaiting_continue = self._awaiting_continue, None
         if timer is not None:
             self.io_loop.remove_timeout(timer)
@@ -449,7 +455,7 @@ class _HTTPConnection(Reading):
         )
         self._settle(response)
         if opening_task is not None:
-            opening_task.cancel()
+            _end(opening_task)
 
     def _finished_handshake(self) -> None:
         """What follows is no HTTP; somebody else has the stream now."""

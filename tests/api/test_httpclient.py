@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import gc
 import inspect
 import pickle
+import socket
 import threading
 import weakref
 from io import BytesIO
@@ -24,7 +26,7 @@ from pyfastloop.httpclient import (
     HTTPResponse,
 )
 from pyfastloop.ioloop import IOLoop
-from pyfastloop.simple_httpclient import SimpleAsyncHTTPClient
+from pyfastloop.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
 
 
 class TestRequest:
@@ -445,6 +447,25 @@ class TestHTTPClient:
                 client.fetch(server.url)
             assert client.fetch(server.url, raise_error=False).code == 403
             client.close()
+
+    def test_a_time_out_while_connecting_leaves_nothing_behind(self, caplog):
+        with contextlib.ExitStack() as sockets:
+            # A backlog of one that is full: the kernel drops further SYNs.
+            listener = sockets.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            address = listener.getsockname()
+            for _ in range(4):
+                filler = sockets.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex(address)
+            client = HTTPClient()
+            with pytest.raises(HTTPTimeoutError):
+                client.fetch(f"http://127.0.0.1:{address[1]}/", request_timeout=0.05)
+            client.close()
+        del client
+        gc.collect()
+        assert not caplog.records
 
     def test_async_client_class(self):
         class Mine(SimpleAsyncHTTPClient):
