@@ -100,14 +100,33 @@ def _watchfiles() -> Any:
         return None
 
 
+class _Stop(threading.Event):
+    """What ends a watch, and calls a function when that has begun.
+
+    watchfiles asks whether to stop from when it watches on. It does not tell of what
+    was changed before.
+    """
+
+    def __init__(self, begun: Callable[[], object]) -> None:
+        super().__init__()
+        self._begun: Callable[[], object] | None = begun
+
+    def is_set(self) -> bool:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun()
+        return super().is_set()
+
+
 class _Notifier:
-    """Calls a function, in a thread, when something changes in a watched folder."""
+    """Calls a function, in a thread, when something changes in a watched folder, and
+    when that is watched from now on: it may have changed before."""
 
     def __init__(self, watchfiles: Any, changed: Callable[[], bool]) -> None:
         self._watchfiles = watchfiles
         self._changed = changed  # gives False when nobody listens any more
         self._folders: set[str] = set()
-        self._stop = threading.Event()
+        self._stop = _Stop(changed)
 
     def watch(self, paths: set[str]) -> None:
         folders = {os.path.dirname(os.path.abspath(path)) for path in paths}
@@ -116,7 +135,7 @@ class _Notifier:
             return
         self._folders = folders
         self._stop.set()
-        self._stop = threading.Event()
+        self._stop = _Stop(self._changed)
         threading.Thread(
             target=self._run, args=(folders, self._stop), daemon=True
         ).start()
@@ -197,8 +216,7 @@ def _wait(files: _Files) -> None:
             return True
 
         _Notifier(watchfiles, changed).watch(files.paths())
-        # Something may have changed before the thread began to watch.
-        seconds = 5
+        seconds = 5  # some file systems tell nobody
     while (path := files.changed()) is None:
         told.wait(seconds)
         told.clear()

@@ -71,12 +71,13 @@ class Program:
         raise AssertionError(f"no line {text!r} in:\n{''.join(seen)}")
 
     def change(self, name: str, text: str) -> None:
-        """Write a file so that its time differs from before for certain."""
+        """Replace a file, in one step, by one whose time differs for certain."""
         self.changes += 1
-        path = self.folder / name
-        path.write_text(text)
-        later = path.stat().st_mtime + 2 * self.changes
-        os.utime(path, (later, later))
+        new = self.folder / "new"
+        new.write_text(text)
+        later = new.stat().st_mtime + 2 * self.changes
+        os.utime(new, (later, later))
+        new.replace(self.folder / name)
 
     def end(self) -> str:
         """Wait for the end; the rest of the output."""
@@ -158,6 +159,39 @@ ioloop.IOLoop.current().start()
     server.wait_for("late is in")
     server.change("late.py", "x = 1")
     server.wait_for("run 2")
+
+
+WATCHES_LATE = """
+import pathlib, threading
+def watch(*folders, stop_event, **options):
+    data = pathlib.Path("data.txt")
+    if data.read_text() == "1":
+        data.write_text("two")
+    stop_event.is_set()  # as it does from when it watches on
+    threading.Event().wait()
+    yield set()
+"""
+
+
+def test_what_is_changed_just_before_it_is_watched_is_noticed(tmp_path: Path):
+    (tmp_path / "watchfiles.py").write_text(WATCHES_LATE)
+    (tmp_path / "data.txt").write_text("1")
+    (tmp_path / "main.py").write_text(
+        CHECK
+        + """
+from pyfastloop import autoreload, ioloop
+print("run", open("data.txt").read())
+autoreload.watch("data.txt")
+autoreload.start()
+ioloop.IOLoop.current().start()
+"""
+    )
+    server = Program(tmp_path, ["main.py"], hide_watchfiles=False)
+    try:
+        server.wait_for("run 1")
+        server.wait_for("run two")
+    finally:
+        server.close()
 
 
 SCRIPT = f"""{CHECK}
