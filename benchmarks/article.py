@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
         ):
             rates: dict[str, list[float]] = {form: [] for form in FORMS}
             for form in FORMS:
-                connection = http.client.HTTPConnection("127.0.0.1", down, timeout=10)
+                connection = http.client.HTTPConnection("127.0.0.1", down, timeout=60)
                 connection.request("GET", f"/{form}")
                 answer = connection.getresponse()
                 if (answer.status, answer.read()) != (200, b"done"):

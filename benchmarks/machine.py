@@ -22,10 +22,20 @@ def cores() -> tuple[set[int], set[int]]:
     return {mine[0]}, {mine[1] if len(mine) > 1 else mine[0]}
 
 
+_bound: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """A port that nobody else gets: a socket that does not listen stays bound to it.
+
+    A server can listen there that sets SO_REUSEADDR or SO_REUSEPORT, as servers do.
+    """
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", 0))
+    _bound.append(sock)
+    return int(sock.getsockname()[1])
 
 
 def descendants(pid: int) -> list[int]:
@@ -106,7 +116,7 @@ def running(
         )
     try:
         if port is not None:
-            wait_for_port(port, process, 20)
+            wait_for_port(port, process, 60)
         yield process
     finally:
         for sign in (signal.SIGTERM, signal.SIGKILL):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import importlib.util
 import os
-from collections.abc import Generator, Iterator
+import socket
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ settings.register_profile(
     "house", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("house")
+os.environ.setdefault("ASYNC_TEST_TIMEOUT", "60")  # of pyfastloop.testing
 
 # Programs that the tests start import the package that the tests import, from wherever
 # they run: an installed one anyway, that of a clone by its path.
@@ -88,3 +91,22 @@ def collections_look_at_the_module_s_own() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture
+def free_port() -> Iterator[Callable[[], int]]:
+    """Gives ports of 127.0.0.1 to programs that must be told theirs.
+
+    Each stays bound until the test is over, by a socket that does not listen. So nobody
+    else gets it, not even as the near end of a connection, while a program can listen
+    on it that sets SO_REUSEADDR, as servers do.
+    """
+    with contextlib.ExitStack() as bound:
+
+        def choose() -> int:
+            sock = bound.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", 0))
+            return int(sock.getsockname()[1])
+
+        yield choose

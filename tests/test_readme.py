@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_first_handler_answers(tmp_path: Path) -> None:
+def test_the_first_handler_answers(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
     program = re.search(r"```python\n(.*?)```", README, re.DOTALL)
     assert program is not None
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     assert "listen(8888)" in program[1]
     text = program[1].replace("listen(8888)", f"listen({port}, '127.0.0.1')")
     (tmp_path / "hello.py").write_text(text)
@@ -42,7 +42,7 @@ def test_the_first_handler_answers(tmp_path: Path) -> None:
         connection.close()
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "csrc/README.md"])

@@ -26,12 +26,6 @@ def run(coro):
     return pyfastloop.run(asyncio.wait_for(coro, SECONDS))
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 def wait_for_port(process, port):
     """Until somebody listens there; the process's output if it ends instead."""
     deadline = time.monotonic() + SECONDS
@@ -201,7 +195,7 @@ async def app(scope, receive, send):
 
 
 @pytest.mark.parametrize("http", ["h11", "httptools"])
-def test_uvicorn(tmp_path, http):
+def test_uvicorn(tmp_path, http, free_port):
     pytest.importorskip("uvicorn")
     pytest.importorskip(http)
     import urllib.request
@@ -230,7 +224,7 @@ def test_uvicorn(tmp_path, http):
 
 
 @pytest.fixture
-def redis_port(tmp_path):
+def redis_port(tmp_path, free_port):
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis-server is not installed (Debian: redis-server)")
@@ -284,7 +278,7 @@ def postgres_programs():
 
 
 @pytest.fixture
-def postgres_port():
+def postgres_port(free_port):
     programs = postgres_programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")

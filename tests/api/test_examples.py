@@ -30,12 +30,6 @@ from pyfastloop.websocket import websocket_connect
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 @contextlib.contextmanager
 def program(
     command: list[str], port: int, ended_by: int = signal.SIGTERM
@@ -62,7 +56,7 @@ def program(
     finally:
         process.send_signal(ended_by)
         try:
-            printed, _ = process.communicate(timeout=30)
+            printed, _ = process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
@@ -70,7 +64,7 @@ def program(
 
 
 @pytest.fixture
-def example() -> Iterator[Callable[..., int]]:
+def example(free_port: Callable[[], int]) -> Iterator[Callable[..., int]]:
     """Starts an example on a free port and gives the port."""
     with contextlib.ExitStack() as stack:
 
@@ -178,7 +172,7 @@ def test_async_fetch_serves_others_while_it_waits(
             done.result(60)
 
 
-def test_welcome_page_shows_what_the_loop_does() -> None:
+def test_welcome_page_shows_what_the_loop_does(free_port: Callable[[], int]) -> None:
     port = free_port()
     command = ["-m", "pyfastloop", "--port", str(port)]
     with program(command, port, ended_by=signal.SIGINT) as process:
@@ -322,7 +316,7 @@ def test_reverse_proxy_passes_questions_and_answers_on(
 
 
 def test_reverse_proxy_says_when_the_upstream_is_away(
-    example: Callable[..., int],
+    example: Callable[..., int], free_port: Callable[[], int]
 ) -> None:
     port = example("reverse_proxy.py", f"http://127.0.0.1:{free_port()}")
     assert fetch(port)[0] == 502

@@ -49,12 +49,6 @@ window.count = () => document.querySelector("[role=status]").textContent;
 """
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def needed(program):
     found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
     if found is None:
@@ -70,7 +64,7 @@ def running(*command, **options):
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -111,7 +105,7 @@ def chromium(tmp_path):
 
 
 @pytest.fixture
-def redis_url(tmp_path):
+def redis_url(tmp_path, free_port):
     port = free_port()
     command = [needed("redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
     with listening(
@@ -205,13 +199,13 @@ async def talk(chromium, ports):
         assert await window("until(() => count() === '2 here' && count())")
 
 
-def test_two_windows_in_a_room(chromium):
+def test_two_windows_in_a_room(chromium, free_port):
     port = free_port()
     with listening(port, sys.executable, str(CHAT), str(port)):
         IOLoop().run_sync(lambda: asyncio.wait_for(talk(chromium, [port]), SECONDS * 2))
 
 
-def test_two_processes_joined_by_redis(chromium, redis_url):
+def test_two_processes_joined_by_redis(chromium, redis_url, free_port):
     pytest.importorskip("redis", reason="needs the extra 'test'")
     ports = [free_port(), free_port()]
     with contextlib.ExitStack() as stack:

@@ -147,13 +147,6 @@ class Programs:
         """Starts a Tornado program on pyfastloop."""
         return self.python("-m", "pyfastloop", "--as-tornado", *arguments)
 
-    @staticmethod
-    def free_port() -> int:
-        """A port that was free just now, for programs which do not tell theirs."""
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            return int(s.getsockname()[1])
-
     def write(self, name: str, text: str) -> None:
         """Writes a file into the folder."""
         (self.folder / name).write_text(text)

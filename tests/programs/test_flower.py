@@ -31,7 +31,7 @@ def add(a, b):
 
 ASK = """
 import app
-print("sum", app.add.delay(40, 2).get(timeout=30))
+print("sum", app.add.delay(40, 2).get(timeout=60))
 """
 
 
@@ -52,10 +52,10 @@ def once(what: str, ask: Callable[[], Any]) -> Any:
     raise AssertionError(f"it never shows {what}")
 
 
-def test_the_dashboard_shows_a_worker_and_its_task(programs):
+def test_the_dashboard_shows_a_worker_and_its_task(programs, free_port):
     if shutil.which("redis-server") is None:
         pytest.skip("needs redis-server")
-    broker_port, port = programs.free_port(), programs.free_port()
+    broker_port, port = free_port(), free_port()
     broker = programs.start(
         *["redis-server", "--bind", "127.0.0.1", "--save", ""],
         *["--port", str(broker_port)],

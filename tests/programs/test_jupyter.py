@@ -85,8 +85,8 @@ def run_cell(url: str, code: str) -> list[tuple[str, Any]]:
     return answers
 
 
-def test_a_cell_runs_over_the_kernel_s_websocket(programs):
-    port = programs.free_port()
+def test_a_cell_runs_over_the_kernel_s_websocket(programs, free_port):
+    port = free_port()
     server = programs.as_tornado(*SERVER, f"--ServerApp.port={port}")
     server.wait_for(rf"http://127\.0\.0\.1:{port}/")
     server.wait_for_port(port)  # it prints that before it listens
