@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-SECONDS = 30
+SECONDS = 60
 
 
 def run(loop, coro):

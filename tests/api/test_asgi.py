@@ -254,7 +254,7 @@ def exchange(method, path="/", body=(b"",), query=b"", headers=(), leave=False):
             "client": ("9.9.9.9", 1),
             "server": ("x", 443),
         }
-        await asyncio.wait_for(APP.asgi(scope, receive, send), 20)
+        await asyncio.wait_for(APP.asgi(scope, receive, send), 60)
 
     asyncio.run(run())
     start, *rest = sent

@@ -306,7 +306,7 @@ def test_class_16_answers_wait_for_a_peer_that_does_not_read(site):
     s = site([("/", Large)])
 
     def flood():
-        with socket.create_connection(("127.0.0.1", s.port), timeout=20) as sock:
+        with socket.create_connection(("127.0.0.1", s.port), timeout=60) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.setblocking(False)
             request, sent = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100, 0
@@ -353,7 +353,7 @@ def test_class_18_the_checks_stay_under_O():
 
 
 def hostile(port, data, how, cut):
-    sock = socket.create_connection(("127.0.0.1", port), timeout=20)
+    sock = socket.create_connection(("127.0.0.1", port), timeout=60)
     sock.sendall(data[:cut])
     if how == "reset":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -431,7 +431,7 @@ def test_class_23_descriptors_that_are_reused_in_one_turn(site):
     def crowd():
         for _ in range(20):
             socks = [
-                socket.create_connection(("127.0.0.1", s.port), timeout=20)
+                socket.create_connection(("127.0.0.1", s.port), timeout=60)
                 for _ in range(10)
             ]
             for sock in socks:

@@ -294,7 +294,7 @@ def test_in_a_foreign_loop_futures_belong_to_it():
         assert future.get_loop() is asyncio.get_running_loop()
         asyncio.get_running_loop().call_soon(future.set_result, 5)
         task = asyncio.create_task(_wait(future))
-        return await asyncio.wait_for(future, 5), await task
+        return await asyncio.wait_for(future, 60), await task
 
     async def _wait(future):
         return await future
@@ -371,7 +371,7 @@ def test_asyncios_helpers_take_it(loop):
         assert await asyncio.gather(a, b) == [1, 2]
         c = Future()
         loop.call_later(0.001, c.set_result, 3)
-        assert await asyncio.wait_for(asyncio.shield(c), 5) == 3
+        assert await asyncio.wait_for(asyncio.shield(c), 60) == 3
         d = Future()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(d, 0.001)

@@ -14,7 +14,15 @@ import weakref
 from io import BytesIO
 
 import pytest
-from raw_http import RawServer, client_of_test, fetch, ok, run, serve_answers
+from raw_http import (
+    SECONDS,
+    RawServer,
+    client_of_test,
+    fetch,
+    ok,
+    run,
+    serve_answers,
+)
 
 from pyfastloop import gen, httpclient, httputil
 from pyfastloop.httpclient import (
@@ -367,7 +375,7 @@ class TestFetch:
                     await task
                 assert not client.active
                 await asyncio.get_running_loop().run_in_executor(
-                    None, server.ended.acquire, True, 10
+                    None, server.ended.acquire, True, SECONDS
                 )
 
         arrived = threading.Event()
@@ -519,7 +527,7 @@ class TestHTTPClient:
 
             thread = threading.Thread(target=work)
             thread.start()
-            thread.join(20)
+            thread.join(SECONDS)
         assert found == [b"thread"]
 
 

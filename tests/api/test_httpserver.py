@@ -30,7 +30,7 @@ from pyfastloop.httputil import HTTPHeaders, ResponseStartLine
 from pyfastloop.iostream import IOStream, StreamClosedError
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-SECONDS = 10
+SECONDS = 60
 
 
 def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

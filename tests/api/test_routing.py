@@ -429,7 +429,7 @@ def test_functions_are_called_with_the_whole_request():
 
 
 def ask(port: int, text: str) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(text.encode())
         received = b""
         while chunk := connection.recv(65536):

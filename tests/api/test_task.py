@@ -25,7 +25,7 @@ def loop():
 
 
 def run(loop, coro):
-    return loop.run_until_complete(asyncio.wait_for(coro, 20))
+    return loop.run_until_complete(asyncio.wait_for(coro, 60))
 
 
 def test_create_task_makes_ours_where_the_setting_says_so(loop):

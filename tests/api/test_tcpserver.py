@@ -362,12 +362,12 @@ def test_start_forks_workers_that_share_the_port() -> None:
         port = int(process.stdout.readline())
         stopped = set()
         while stopped != {"0", "1"}:
-            with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
                 file = sock.makefile("rw")
                 file.write("stop\n")
                 file.flush()
                 stopped.add(file.readline().strip())
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 HERD = """
@@ -421,7 +421,7 @@ def test_processes_that_share_a_listener_do_not_all_wake() -> None:
                 assert name == "watched" and int(events, 16) & EPOLLEXCLUSIVE
             polls: dict[str, list[int]] = {}
             for _ in range(200):
-                with socket.create_connection(("127.0.0.1", port), 30) as sock:
+                with socket.create_connection(("127.0.0.1", port), 60) as sock:
                     pid, count = sock.makefile().readline().split()
                     polls.setdefault(pid, []).append(int(count))
         finally:

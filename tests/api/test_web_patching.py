@@ -443,9 +443,9 @@ def test_a_handler_hears_that_its_peer_has_left(site, wrapped):
     s = site([("/", Handler)])
 
     def leave():
-        with socket.create_connection(("127.0.0.1", s.port), 20) as sock:
+        with socket.create_connection(("127.0.0.1", s.port), 60) as sock:
             sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert started.wait(20)
+            assert started.wait(60)
 
     async def until_over():
         loop = asyncio.get_running_loop()

@@ -72,7 +72,7 @@ def test_a_class_replaced_between_head_and_body(site):
             setattr(Handler, name, counted)
 
     def ask():
-        with socket.create_connection(("127.0.0.1", s.port), timeout=20) as sock:
+        with socket.create_connection(("127.0.0.1", s.port), timeout=60) as sock:
             sock.sendall(
                 b"POST /n HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
                 b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
@@ -602,7 +602,7 @@ def test_the_collector_finds_nothing_after_a_request(site, handler, data):
     s = site([("/", handler)])
 
     def ask():
-        with socket.create_connection(("127.0.0.1", s.port), timeout=20) as sock:
+        with socket.create_connection(("127.0.0.1", s.port), timeout=60) as sock:
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)
             while sock.recv(65536):

@@ -88,7 +88,7 @@ def test_refused_before_the_body_came(site, caplog):
     s = site([("/", Upload)])
 
     def refused(port):
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
             sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n")
             return sock.recv(65536)
 

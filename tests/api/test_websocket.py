@@ -12,7 +12,7 @@ import threading
 import zlib
 
 import pytest
-from raw_http import RawServer, header, ok, run, serve_answers
+from raw_http import SECONDS, RawServer, header, ok, run, serve_answers
 from raw_websocket import (
     ACCEPT,
     CLOSE,
@@ -758,7 +758,7 @@ class TestClosing:
         heard = []
 
         def peer():
-            conn, head = connect(ports.get(timeout=30))
+            conn, head = connect(ports.get(timeout=60))
             with conn:
                 heard.append(head.split()[1])
                 frame = read_frame(conn, False)
@@ -781,7 +781,7 @@ class TestClosing:
         thread = threading.Thread(target=peer)
         thread.start()
         assert pyfastloop.run(main()) == "done"
-        thread.join(30)
+        thread.join(60)
         assert heard == [b"101", (8, struct.pack(">H", 1001)), []]
 
     def test_nothing_is_left_of_a_closed_connection(self):
@@ -929,6 +929,10 @@ class TestPings:
 
 
 class TestSlowPeers:
+    @pytest.fixture(autouse=True)
+    def who_is_slow_has_time_to_close(self, monkeypatch):
+        monkeypatch.setattr("pyfastloop.websocket.protocol._CLOSE_WAIT", SECONDS)
+
     def test_drop_the_oldest(self):
         async def main(url, application):
             conn, _ = await in_thread(connect, application.port)
@@ -1300,7 +1304,7 @@ class TestConnect:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert await in_thread(server.ended.acquire, True, 10)
+            assert await in_thread(server.ended.acquire, True, SECONDS)
 
         def serve(conn, server):
             server.request(conn)

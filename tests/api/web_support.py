@@ -17,7 +17,7 @@ from pyfastloop.ioloop import IOLoop
 from pyfastloop.netutil import bind_sockets
 from pyfastloop.web import Application
 
-SECONDS = 20
+SECONDS = 60
 
 
 class Answer:

@@ -24,17 +24,17 @@ def home_of_tornado():
 
 
 def main():
-    with Client(sys.argv[1], timeout=30) as client:
-        client.wait_for_workers(2, timeout=30)
+    with Client(sys.argv[1], timeout=60) as client:
+        client.wait_for_workers(2, timeout=60)
         squares = client.map(lambda x: x * x, range(100))
-        print("sum", client.submit(sum, squares).result(timeout=30))
+        print("sum", client.submit(sum, squares).result(timeout=60))
         homes = [client.run_on_scheduler(home_of_tornado)]
         homes += client.run(home_of_tornado).values()
         print("homes", *homes)
         # 20 MB from one worker to the other, by their own streams.
         one, other = client.scheduler_info()["workers"]
         large = client.submit(bytes, 20_000_000, workers=[one])
-        length = client.submit(len, large, workers=[other]).result(timeout=30)
+        length = client.submit(len, large, workers=[other]).result(timeout=60)
         print("length", length)
 
 

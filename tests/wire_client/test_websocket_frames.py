@@ -13,7 +13,7 @@ import struct
 import threading
 
 import pytest
-from raw_http import RawServer, run
+from raw_http import SECONDS, RawServer, run
 from raw_websocket import (
     BINARY,
     CLOSE,
@@ -129,7 +129,7 @@ def at_client(data: bytes, piece: int, deflate: bool):
 
     with RawServer(serve) as server:
         told = run(main, server)
-        server.ended.acquire(timeout=10)
+        server.ended.acquire(timeout=SECONDS)
     return told, frames
 
 
