@@ -111,7 +111,7 @@ ioloop_add_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     handle = FlIOLoop_Handle(loop, args, nargs, kw);
     if (handle == NULL)
         return NULL;
-    if (loop->thread_id == PyThread_get_thread_ident() && loop->inbox_len == 0)
+    if (loop->thread_id == PyThread_get_thread_ident())
         err = FlLoop_Defer(loop, FlHandle_Run, (PyObject *)handle);
     else
         err = FlLoop_DeferThreadsafe(loop, FlHandle_Run, (PyObject *)handle);

@@ -90,12 +90,10 @@ FlLoop_call_soon(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObjec
     if (nargs < 1)
         return FlArgs_Retry("call_soon", obj, args, nargs, kw, FlLoop_call_soon,
                             callback_names, 1);
-    woken = loop->debug || loop->inbox_len != 0 ? 0 : FlTask_WakeSoon(loop, args[0]);
+    woken = loop->debug ? 0 : FlTask_WakeSoon(loop, args[0]);
     if (woken != 0)
         return woken < 0 ? NULL : Py_NewRef(Py_None);
     if (call_prepare(loop, "call_soon", 0, args, nargs, kw, &context, false) < 0)
-        return NULL;
-    if (loop->inbox_len != 0 && FlLoop_TakeInbox(loop) < 0)
         return NULL;
     handle = FlHandle_New(loop, args[0], args + 1, nargs - 1, context);
     if (handle != NULL && FlLoop_Defer(loop, FlHandle_Run, (PyObject *)handle) < 0)

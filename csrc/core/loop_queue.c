@@ -48,6 +48,9 @@ FlLoop_Defer(FlLoop *loop, fl_run_fn run, PyObject *obj)
 {
     if (loop->closed)
         return FlLoop_CheckOpen(loop);
+    /* What is in the inbox came before, from this thread too. */
+    if (loop->inbox_len != 0 && FlLoop_TakeInbox(loop) < 0)
+        return -1;
     if ((loop->ring == NULL || loop->ring_tail - loop->ring_head > loop->ring_mask) &&
         FlLoop_ReserveRing(loop, 1) < 0)
         return -1;

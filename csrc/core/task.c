@@ -186,23 +186,22 @@ task_step(FlTask *self, bool from_ring)
     return err;
 }
 
-/* cancel() came after the future was done and before the step: where the future ends by
- * a CancelledError too, it is that one which the coroutine gets. */
-static int
-task_prefer_cancelled(FlTask *self, PyObject *future)
+/* What the future that it waited for ended with is thrown into the coroutine, as asyncio
+ * does it: an awaitable of the user's need not ask that future itself. */
+static void
+task_learn(FlTask *self, PyObject *future)
 {
-    PyObject *value = FlGen_ResultOf(self->future.st, future);
+    FlState *st = self->future.st;
+    FlFuture *own = FlFuture_CheckExact(st, future) ? (FlFuture *)future : NULL;
+    PyObject *value;
 
+    if (self->throw_next != NULL ||
+        (own != NULL && own->state == FL_FUTURE_FINISHED && !own->failed))
+        return;
+    value = FlGen_ResultOf(st, future);
     Py_XDECREF(value);
-    if (value != NULL)
-        return 0;
-    if (FlError_IsFatal())
-        return -1;
-    if (PyErr_ExceptionMatches(self->future.st->CancelledError))
-        Py_XSETREF(self->throw_next, PyErr_GetRaisedException());
-    else
-        PyErr_Clear();
-    return 0;
+    if (value == NULL)
+        self->throw_next = PyErr_GetRaisedException();
 }
 
 static int
@@ -219,11 +218,11 @@ task_go_on(PyObject *obj, bool from_ring)
         return FlLoop_Defer(self->future.loop, FlTask_RingStep, obj);
     Py_INCREF(self);
     self->waiting = NULL;
-    if (self->coro != NULL && self->must_cancel && waiting != NULL)
-        err = task_prefer_cancelled(self, waiting);
-    if (err == 0 && self->coro != NULL)
+    if (self->coro != NULL && waiting != NULL)
+        task_learn(self, waiting);
+    if (self->coro != NULL)
         err = task_step(self, from_ring);
-    else if (err == 0 && waiting != NULL)
+    else if (waiting != NULL)
         err = task_end_as(self, waiting);
     Py_XDECREF(waiting);
     Py_DECREF(self);

@@ -222,6 +222,59 @@ def test_cancel_runs_through_a_chain_of_both_kinds(run):
 # ---- futures of concurrent.futures, wherever a future may stand ----
 
 
+class Handed:
+    """An awaitable that hands a future on and does not ask it for its result."""
+
+    def __init__(self, future):
+        self.future = future
+
+    def __await__(self):
+        self.future._asyncio_future_blocking = True
+        yield self.future
+        return "went on"
+
+
+@pytest.mark.parametrize("kind", [Future, asyncio.Future])
+def test_what_a_future_ends_with_is_thrown_into_what_yielded_it(run, kind):
+    async def wait(future):
+        return await Handed(future)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        told = []
+        for end in ("set_result", "set_exception", "cancel", None):
+            future = kind(loop=loop)
+            task = loop.create_task(wait(future))
+            await asyncio.sleep(0)
+            if end is None:
+                task.cancel("the task")
+            else:
+                what = KeyError("no") if end == "set_exception" else "said"
+                getattr(future, end)(what)
+            try:
+                told.append(await task)
+            except (KeyError, asyncio.CancelledError) as error:
+                told.append(repr(error))
+        return told
+
+    assert run(main) == [
+        "went on",
+        "KeyError('no')",
+        "CancelledError('said')",
+        "CancelledError('the task')",
+    ]
+
+
+def test_call_soon_threadsafe_of_the_loops_own_thread_keeps_order_with_steps(run):
+    async def main():
+        seen = []
+        asyncio.get_running_loop().call_soon_threadsafe(seen.append, "called")
+        await asyncio.sleep(0)
+        return list(seen)
+
+    assert run(main) == ["called"]
+
+
 @pytest.fixture
 def pool():
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
