@@ -10,7 +10,8 @@
  * Before it asks epoll, a tick with nothing to do looks at the two channels that were heard
  * of longest ago among the last few: between ends that answer each other in this process,
  * or faster than the loop comes round, each message goes without epoll. Where that gives
- * nothing it becomes rare at once, where epoll tells of many at a time it is not done, and
+ * nothing it becomes rare at once, the sooner the more a look costs (a TLS stream's is an
+ * exception in Python), where epoll tells of many at a time it is not done, and
  * epoll is asked at least every BUSY_TICKS or GUESS_NS.
  *
  * The GIL is released only where the wait can block, and once per RELEASE_NS
@@ -65,7 +66,7 @@ heard_of(FlLoop *loop, const fl_watch *watch)
 static int
 run_guesses(FlLoop *loop)
 {
-    unsigned tried = 0;
+    unsigned tried = 0, cost = 0;
 
     if (loop->guess_spared > 0) {
         loop->guess_spared--;
@@ -82,6 +83,7 @@ run_guesses(FlLoop *loop)
             !(watch->events & EPOLLIN))
             continue;
         tried++;
+        cost = cost > watch->guess ? cost : watch->guess;
         latest = *watch;
         owner = Py_XNewRef((PyObject *)watch->owner);
         err = watch->ready(loop, watch, 0);
@@ -97,7 +99,8 @@ run_guesses(FlLoop *loop)
         return 1;
     }
     if (tried > 0) {
-        loop->vain_guesses += loop->vain_guesses < MOST_VAIN;
+        cost += loop->vain_guesses;
+        loop->vain_guesses = (uint8_t)(cost < MOST_VAIN ? cost : MOST_VAIN);
         loop->guess_spared = (uint8_t)((1u << loop->vain_guesses) - 1);
     }
     return 0;

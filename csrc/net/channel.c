@@ -138,7 +138,7 @@ FlChannel_Init(FlChannel *ch, FlLoop *loop, PyObject *owner,
     memset(ch, 0, sizeof *ch);
     ch->watch.fd = fd;
     ch->watch.ready = channel_ready;
-    ch->watch.guess = !io->escapes;
+    ch->watch.guess = io->guess;
     ch->loop = (FlLoop *)Py_NewRef((PyObject *)loop);
     ch->owner = owner;
     ch->own = own;

@@ -146,6 +146,8 @@ typedef struct {
     size_t piece;
     /* recv and send run Python. */
     bool escapes;
+    /* See fl_watch. */
+    uint8_t guess;
     /* The descriptor is a socket that fl_sendfile may be used on. */
     bool sendfile;
 } FlChannelIO;

@@ -52,6 +52,7 @@ const FlChannelIO FlChannelIO_Socket = {
     .error = fl_channel_socket_error,
     .close = plain_close,
     .sendfile = true,
+    .guess = 1,
 };
 
 static ssize_t
@@ -84,4 +85,5 @@ const FlChannelIO FlChannelIO_Pipe = {
     .fileno = fl_channel_known_fileno,
     .error = fl_channel_pipe_error,
     .close = plain_close,
+    .guess = 1,
 };

@@ -221,6 +221,7 @@ const FlChannelIO fl_stream_io_socket = {
     .error = plain_error,
     .close = plain_close,
     .sendfile = true,
+    .guess = 1,
 };
 
 /* ---- Python calling C: what overriding methods reach by super() ---- */

@@ -300,6 +300,7 @@ const FlChannelIO fl_stream_io_tls = {
     .buffers = true,
     .piece = FL_TLS_PLAIN_MOST,
     .escapes = true,
+    .guess = 3,
 };
 
 /* ---- the life of the stream ---- */

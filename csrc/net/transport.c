@@ -80,6 +80,7 @@ static const FlChannelIO socket_io = {
     .error = fl_channel_socket_error,
     .close = any_close,
     .sendfile = true,
+    .guess = 1,
 };
 
 static const FlChannelIO pipe_io = {
@@ -88,6 +89,7 @@ static const FlChannelIO pipe_io = {
     .fileno = fl_channel_known_fileno,
     .error = fl_channel_pipe_error,
     .close = any_close,
+    .guess = 1,
 };
 
 /* ---- what was written ---- */

@@ -34,8 +34,10 @@ struct fl_watch {
     fl_ready_fn ready;   /* set before adding */
     void *owner; /* what the loop keeps alive while registered; may be NULL; sys never
                     looks at it */
-    bool guess;  /* `ready` may be called without an event, to look for itself */
-    bool idle;   /* kept registered though nobody waits: whoever wants the descriptor
+    /* `ready` may be called without an event, to look for itself: how much a look in
+     * vain counts, one of recv() being 1. 0: it may not. */
+    uint8_t guess;
+    bool idle; /* kept registered though nobody waits: whoever wants the descriptor
                     takes its place */
 };
 
