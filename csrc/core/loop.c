@@ -133,7 +133,7 @@ loop_free_descriptors(FlLoop *self)
     fl_wakeup_free(&self->wakeup);
     fl_timers_free(&self->timers);
     FlLoop_FreeInbox(self);
-    free(self->buffer);
+    FlLoop_FreeBuffer(self, self->buffer);
     self->buffer = NULL;
 }
 

@@ -102,6 +102,9 @@ struct FlLoop {
     uint8_t guess_spared;  /* ... and for how many ticks there are none */
     uint64_t last_release; /* when the GIL was free last */
     char *buffer;          /* owned; NULL while checked out */
+    char *taken;           /* borrowed: the one checked out last, or NULL */
+    char *viewed;          /* borrowed: a buffer, checked out or not, that has */
+    PyObject *view;        /* ... this memoryview (owned); both or neither */
     PyObject *stepped; /* owned; of asyncio_bridge.c: the Task to be left, or NULL */
     struct FlTask *parked;       /* owned: suspended coroutines survive the collector */
     struct FlLoop *parking_next; /* borrowed; in FlState.parking, once one was parked */
@@ -230,7 +233,12 @@ FlLoop_Now(const FlLoop *loop)
  * the stack; NULL with MemoryError. Hand it back. */
 char *FlLoop_TakeBuffer(FlLoop *loop, size_t *n);
 
-void FlLoop_GiveBuffer(FlLoop *loop, char *buffer);
+void FlLoop_GiveBuffer(FlLoop *loop, char *buffer); /* escapes if it was viewed */
+
+/* The whole buffer at p for Python to write into, the same view each time: new reference,
+ * to be dropped before the buffer is handed back. NULL with an exception, or without one
+ * where p is not a buffer that was taken. escapes */
+PyObject *FlLoop_ViewBuffer(FlLoop *loop, char *p);
 
 /* ---- exceptions ---- */
 

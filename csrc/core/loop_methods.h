@@ -64,6 +64,9 @@ int FlLoop_ReserveRing(FlLoop *loop, size_t n);
  * or -1. */
 int FlLoop_Stray(FlLoop *loop, const struct epoll_event *event);
 
+/* Frees a buffer and ends its view. */
+void FlLoop_FreeBuffer(FlLoop *loop, char *buffer);
+
 /* loop_inbox.c */
 void FlLoop_InitInbox(FlLoop *loop);
 /* Marks the loop as closed: nobody pushes or waits any more. */

@@ -13,6 +13,7 @@
 
 #include "core/handle.h"
 #include "core/loop_methods.h"
+#include "core/view.h"
 
 #define FIRST_RING 64
 
@@ -216,16 +217,54 @@ FlLoop_TakeBuffer(FlLoop *loop, size_t *n)
         buffer = malloc(FL_LOOP_BUFFER);
     if (buffer == NULL)
         PyErr_NoMemory();
+    loop->taken = buffer;
     return buffer;
+}
+
+/* Puts another view (stolen, nullable) of memory p in the place of the loop's. */
+static void
+set_view(FlLoop *loop, PyObject *view, char *p)
+{
+    PyObject *old = loop->view;
+
+    loop->view = view;
+    loop->viewed = p;
+    FlView_End(old);
+}
+
+void
+FlLoop_FreeBuffer(FlLoop *loop, char *buffer)
+{
+    if (loop->viewed == buffer)
+        set_view(loop, NULL, NULL);
+    free(buffer);
 }
 
 void
 FlLoop_GiveBuffer(FlLoop *loop, char *buffer)
 {
+    loop->taken = NULL;
     if (loop->buffer == NULL && !loop->closed)
         loop->buffer = buffer;
     else
-        free(buffer);
+        FlLoop_FreeBuffer(loop, buffer);
+}
+
+/* One that somebody has kept ends before it would be lent again. */
+PyObject *
+FlLoop_ViewBuffer(FlLoop *loop, char *p)
+{
+    PyObject *view;
+
+    if (p != loop->taken)
+        return NULL;
+    if (loop->viewed == p && Py_REFCNT(loop->view) == 1)
+        return Py_NewRef(loop->view);
+    view = PyMemoryView_FromMemory(p, FL_LOOP_BUFFER, PyBUF_WRITE);
+    if (view == NULL)
+        return NULL;
+    set_view(loop, Py_NewRef(view), p);
+    return view;
 }
 
 int

@@ -157,6 +157,7 @@ FlState_Traverse(FlState *st, visitproc visit, void *arg)
     Py_VISIT(st->moment);
     Py_VISIT(st->spare_context);
     Py_VISIT(st->spare_stop);
+    Py_VISIT(st->spare_bytearray);
     Py_VISIT(st->nothing);
     Py_VISIT(st->callback_names);
     Py_VISIT(st->deque_append);
@@ -206,6 +207,7 @@ FlState_Clear(FlState *st)
     Py_CLEAR(st->moment);
     Py_CLEAR(st->spare_context);
     Py_CLEAR(st->spare_stop);
+    Py_CLEAR(st->spare_bytearray);
     Py_CLEAR(st->nothing);
     Py_CLEAR(st->callback_names);
     Py_CLEAR(st->deque_append);

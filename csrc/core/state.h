@@ -507,6 +507,7 @@ typedef struct FlState {
     PyObject *moment;                  /* owned; gen.moment */
     PyObject *spare_context;           /* owned; core/context.c's, or NULL */
     PyObject *spare_stop;              /* owned; core/iter_face.c's, or NULL */
+    PyObject *spare_bytearray;         /* owned; net/tls.c's, or NULL */
     PyObject *nothing;                 /* owned; an awaitable that is done */
     PyObject *callback_names;          /* owned; ("callback",) */
     PyObject *deque_append;            /* owned; the methods of deque, not bound */

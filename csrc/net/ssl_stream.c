@@ -13,8 +13,11 @@
  * socket is quiet. "Nothing yet" is an exception, which costs more than a message of 1 KiB:
  * after a short record the kernel's word is awaited instead.
  *
- * Small chunks of the queue become one record. The SSLSocket is never entered twice: a
- * callback of the context that comes back to the stream finds it `busy`.
+ * Small chunks of the queue become one record. A chunk that is a bytes object goes to the
+ * SSLSocket as it is, and what is received passes through the view that the loop keeps of
+ * its buffer: a memoryview made for each call costs as much as the stream does. The
+ * SSLSocket is never entered twice: a callback of the context that comes back to the
+ * stream finds it `busy`.
  *
  * Layer: net. Threads: the loop's.
  */
@@ -23,6 +26,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "net/channel_internal.h"
 #include "net/tls.h"
 #include "sys/sockets.h"
 
@@ -145,6 +149,22 @@ holds_more(FlSSLIOStream *tls, bool *holds)
     return n == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
+/* method(count, view of buf[0..n)): the loop's own buffer has its view already. */
+static PyObject *
+read_into(FlLoop *loop, PyObject *method, PyObject *count, char *buf, size_t n)
+{
+    PyObject *args[3] = {NULL, count, FlLoop_ViewBuffer(loop, buf)}, *result;
+
+    if (args[2] == NULL)
+        return PyErr_Occurred()
+                   ? NULL
+                   : FlTls_CallWithView(method, count, buf, n, PyBUF_WRITE);
+    result =
+        PyObject_Vectorcall(method, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(args[2]);
+    return result;
+}
+
 static ssize_t
 tls_recv(FlChannel *ch, char *buf, size_t n)
 {
@@ -170,7 +190,7 @@ tls_recv(FlChannel *ch, char *buf, size_t n)
         return method == NULL ? -EAGAIN : FL_IO_RAISED;
     }
     tls->busy = true;
-    result = FlTls_CallWithView(method, count, buf, n, PyBUF_WRITE);
+    result = read_into(ch->loop, method, count, buf, n);
     tls->busy = false;
     Py_DECREF(count);
     Py_DECREF(method);
@@ -185,20 +205,25 @@ tls_recv(FlChannel *ch, char *buf, size_t n)
     return got;
 }
 
-/* One record's worth of small chunks together; gives how many bytes. */
-static size_t
-gather(char *to, const struct iovec *iov, int n)
+/* One record's worth of small chunks together: new bytes. */
+static PyObject *
+gather(const struct iovec *iov, int n)
 {
-    size_t used = 0;
+    PyObject *bytes;
+    size_t room = 0, used = 0;
 
-    for (int i = 0; i < n && used < FL_TLS_PLAIN_MOST; i++) {
-        size_t k = FL_TLS_PLAIN_MOST - used;
+    for (int i = 0; i < n && room < FL_TLS_PLAIN_MOST; i++)
+        room += iov[i].iov_len;
+    room = room < FL_TLS_PLAIN_MOST ? room : FL_TLS_PLAIN_MOST;
+    bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)room);
+    for (int i = 0; bytes != NULL && used < room; i++) {
+        size_t k = room - used;
 
         k = iov[i].iov_len < k ? iov[i].iov_len : k;
-        memcpy(to + used, iov[i].iov_base, k);
+        memcpy(PyBytes_AS_STRING(bytes) + used, iov[i].iov_base, k);
         used += k;
     }
-    return used;
+    return bytes;
 }
 
 /* The chunks stay where they are until this returns: see channel_write.c. */
@@ -206,8 +231,8 @@ static ssize_t
 tls_send(FlChannel *ch, const struct iovec *iov, int n)
 {
     FlSSLIOStream *tls = tls_of(ch);
-    char together[FL_TLS_PLAIN_MOST], *p = iov->iov_base;
-    PyObject *result, *method;
+    PyObject *owner, *together = NULL, *result, *method;
+    const char *p = iov->iov_base;
     size_t len = iov->iov_len;
     ssize_t sent;
 
@@ -218,17 +243,23 @@ tls_send(FlChannel *ch, const struct iovec *iov, int n)
         if (sent != 0 || ch->closed)
             return sent != 0 ? sent : -EAGAIN;
     }
-    method = Py_XNewRef(tls->tls_write);
-    if (method == NULL)
+    if (tls->tls_write == NULL)
         return -EAGAIN;
+    owner = ch->queue_len > 0 ? fl_channel_first(ch)->owner : NULL;
     if (n > 1 && len < FL_TLS_PLAIN_MOST) {
-        len = gather(together, iov, n);
-        p = together;
+        together = gather(iov, n);
+        if (together == NULL)
+            return FL_IO_RAISED;
+        owner = together;
+        p = PyBytes_AS_STRING(together);
+        len = (size_t)PyBytes_GET_SIZE(together);
     }
+    method = Py_NewRef(tls->tls_write);
     tls->busy = true;
-    result = FlTls_CallWithView(method, NULL, p, len, PyBUF_READ);
+    result = FlTls_CallWithBytes(method, owner, p, len);
     tls->busy = false;
     Py_DECREF(method);
+    Py_XDECREF(together);
     if (result == NULL)
         return tls_raised(ch, false);
     sent = PyLong_AsSsize_t(result);

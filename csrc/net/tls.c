@@ -8,8 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/view.h"
+
 /* Memory for kept writes starts with this much. */
 #define PLAIN_LEAST ((size_t)4096)
+
+/* Up to this a copy is given to Python, beyond it a view. */
+#define COPY_MOST ((size_t)4096)
 
 /* Asked for where the SSLObject may hold more of a record than was read of it. */
 #define INSIDE_ROOM ((Py_ssize_t)FL_TLS_PLAIN_MOST)
@@ -66,6 +71,14 @@ FlTls_New(FlState *st, PyObject *parts)
     return tls;
 }
 
+static void
+drop_plain(fl_tls_plain *plain)
+{
+    if (plain->lone == NULL)
+        free(plain->p);
+    Py_XDECREF(plain->lone);
+}
+
 void
 FlTls_Free(FlTls *tls)
 {
@@ -78,7 +91,7 @@ FlTls_Free(FlTls *tls)
     Py_XDECREF(tls->read);
     Py_XDECREF(tls->write);
     Py_XDECREF(tls->waiter);
-    free(tls->plain);
+    drop_plain(&tls->plain);
     free(tls);
 }
 
@@ -94,7 +107,7 @@ FlTls_Traverse(FlTls *tls, visitproc visit, void *arg)
     Py_VISIT(tls->read);
     Py_VISIT(tls->write);
     Py_VISIT(tls->waiter);
-    return 0;
+    return 0; /* plain.lone refers to nothing */
 }
 
 /* ---- calls ---- */
@@ -116,17 +129,33 @@ FlTls_CallWithView(PyObject *method, PyObject *count, char *p, size_t n, int fla
         result = PyObject_Vectorcall(method, args + 1,
                                      2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     }
-    if (Py_REFCNT(view) > 1) {
-        PyObject *exc = PyErr_GetRaisedException();
-        PyObject *released = PyObject_CallMethod(view, "release", NULL);
+    FlView_End(view);
+    return result;
+}
 
-        if (released == NULL)
-            PyErr_WriteUnraisable(view);
-        Py_XDECREF(released);
-        if (exc != NULL)
-            PyErr_SetRaisedException(exc);
-    }
-    Py_DECREF(view);
+static bool
+is_whole(PyObject *owner, const char *p, size_t n)
+{
+    return owner != NULL && PyBytes_CheckExact(owner) &&
+           p == PyBytes_AS_STRING(owner) && n == (size_t)PyBytes_GET_SIZE(owner);
+}
+
+PyObject *
+FlTls_CallWithBytes(PyObject *method, PyObject *owner, const char *p, size_t n)
+{
+    PyObject *args[2] = {NULL, NULL}, *result;
+
+    if (is_whole(owner, p, n))
+        args[1] = Py_NewRef(owner);
+    else if (n > COPY_MOST)
+        return FlTls_CallWithView(method, NULL, (char *)p, n, PyBUF_READ);
+    else
+        args[1] = PyBytes_FromStringAndSize(p, (Py_ssize_t)n);
+    if (args[1] == NULL)
+        return NULL;
+    result =
+        PyObject_Vectorcall(method, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(args[1]);
     return result;
 }
 
@@ -187,10 +216,43 @@ pending_in(FlState *st, PyObject *bio)
 
 /* ---- in ---- */
 
-int
-FlTls_Feed(FlTls *tls, const char *p, size_t n)
+/* A bytearray of p[0..n), the last one used again where nobody has kept it; NULL with an
+ * exception. */
+static PyObject *
+copy_of(FlState *st, const char *p, size_t n)
 {
-    PyObject *done = FlTls_CallWithView(tls->feed, NULL, (char *)p, n, PyBUF_READ);
+    PyObject *copy = st->spare_bytearray;
+
+    st->spare_bytearray = NULL;
+    if (copy != NULL && Py_REFCNT(copy) > 1)
+        Py_CLEAR(copy);
+    if (copy == NULL)
+        return PyByteArray_FromStringAndSize(p, (Py_ssize_t)n);
+    if (PyByteArray_Resize(copy, (Py_ssize_t)n) < 0)
+        Py_CLEAR(copy);
+    else
+        memcpy(PyByteArray_AS_STRING(copy), p, n);
+    return copy;
+}
+
+static PyObject *
+feed_copy(FlState *st, PyObject *feed, const char *p, size_t n)
+{
+    PyObject *copy = copy_of(st, p, n), *done;
+
+    if (copy == NULL)
+        return NULL;
+    done = PyObject_CallOneArg(feed, copy);
+    Py_XSETREF(st->spare_bytearray, copy);
+    return done;
+}
+
+int
+FlTls_Feed(FlState *st, FlTls *tls, const char *p, size_t n)
+{
+    PyObject *done = n > COPY_MOST
+                         ? FlTls_CallWithView(tls->feed, NULL, (char *)p, n, PyBUF_READ)
+                         : feed_copy(st, tls->feed, p, n);
 
     if (done == NULL)
         return -1;
@@ -235,8 +297,18 @@ FlTls_Available(FlState *st, FlTls *tls)
     return (Py_ssize_t)(tls->held - tls->records.partial);
 }
 
-/* Each read that gives less than it may has used up one record, or more where some held
- * no data: `whole` never falls below the truth. */
+/* A read of at most n bytes gave got. One that gives less than it may has used up one
+ * record, or more where some held no data: `whole` never falls below the truth. */
+static void
+was_read(FlTls *tls, ssize_t got, size_t n)
+{
+    tls->inside = got > 0 && (size_t)got == n;
+    if (got <= 0)
+        all_read(tls);
+    else if (!tls->inside && tls->whole > 0)
+        tls->whole--;
+}
+
 ssize_t
 FlTls_Read(FlState *st, FlTls *tls, char *buf, size_t n)
 {
@@ -252,11 +324,39 @@ FlTls_Read(FlState *st, FlTls *tls, char *buf, size_t n)
     got = count_of(st, FlTls_CallWithView(tls->read, count, buf, n, PyBUF_WRITE), n);
     tls->busy = false;
     Py_DECREF(count);
-    tls->inside = got > 0 && (size_t)got == n;
+    was_read(tls, got, n);
+    return got;
+}
+
+ssize_t
+FlTls_ReadBytes(FlState *st, FlTls *tls, size_t n, PyObject **bytes)
+{
+    PyObject *args[2] = {NULL, NULL};
+    ssize_t got;
+
+    *bytes = NULL;
+    if (tls->busy)
+        return -EAGAIN;
+    args[1] = PyLong_FromSize_t(n);
+    if (args[1] == NULL)
+        return FL_TLS_RAISED;
+    tls->busy = true;
+    *bytes = PyObject_Vectorcall(tls->read, args + 1,
+                                 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    tls->busy = false;
+    Py_DECREF(args[1]);
+    if (*bytes == NULL) {
+        got = raised(st);
+    } else if (!PyBytes_Check(*bytes)) {
+        PyErr_Format(PyExc_TypeError, "bytes were expected of ssl's read(), not %R",
+                     *bytes);
+        got = FL_TLS_RAISED;
+    } else {
+        got = PyBytes_GET_SIZE(*bytes);
+    }
     if (got <= 0)
-        all_read(tls);
-    else if (!tls->inside && tls->whole > 0)
-        tls->whole--;
+        Py_CLEAR(*bytes);
+    was_read(tls, got, n);
     return got;
 }
 
@@ -279,29 +379,51 @@ FlTls_Handshake(FlState *st, FlTls *tls)
 
 /* ---- out ---- */
 
-ssize_t
-FlTls_Write(FlState *st, FlTls *tls, const char *p, size_t n)
+static ssize_t
+write_bytes(FlState *st, FlTls *tls, PyObject *owner, const char *p, size_t n)
 {
     ssize_t sent;
 
     if (tls->busy)
         return -EAGAIN;
     tls->busy = true;
-    sent =
-        count_of(st, FlTls_CallWithView(tls->write, NULL, (char *)p, n, PyBUF_READ), n);
+    sent = count_of(st, FlTls_CallWithBytes(tls->write, owner, p, n), n);
     tls->busy = false;
     return sent == 0 ? -EAGAIN : sent;
 }
 
-int
-FlTls_Keep(FlTls *tls, const char *p, size_t n)
+ssize_t
+FlTls_Write(FlState *st, FlTls *tls, const char *p, size_t n)
 {
-    size_t kept = FlTls_Kept(tls), room = tls->plain_room;
+    return write_bytes(st, tls, NULL, p, n);
+}
+
+/* The first write: its object is kept, or one made of it. */
+static int
+keep_lone(fl_tls_plain *plain, const char *p, size_t n, PyObject *owner)
+{
+    plain->lone = is_whole(owner, p, n) ? Py_NewRef(owner)
+                                        : PyBytes_FromStringAndSize(p, (Py_ssize_t)n);
+    if (plain->lone == NULL)
+        return -1;
+    plain->p = PyBytes_AS_STRING(plain->lone);
+    plain->at = 0;
+    plain->end = plain->room = n;
+    return 0;
+}
+
+int
+FlTls_Keep(FlTls *tls, const char *p, size_t n, PyObject *owner)
+{
+    fl_tls_plain *plain = &tls->plain;
+    size_t kept = FlTls_Kept(tls), room = plain->room;
     char *fresh;
 
     if (n == 0)
         return 0;
-    if (room - tls->plain_end < n) {
+    if (plain->p == NULL)
+        return keep_lone(plain, p, n, owner);
+    if (room - plain->end < n) {
         room = room > PLAIN_LEAST ? room : PLAIN_LEAST;
         while (room - kept < n) {
             if (room > PY_SSIZE_T_MAX / 2) {
@@ -315,16 +437,12 @@ FlTls_Keep(FlTls *tls, const char *p, size_t n)
             PyErr_NoMemory();
             return -1;
         }
-        if (kept > 0)
-            memcpy(fresh, tls->plain + tls->plain_at, kept);
-        free(tls->plain);
-        tls->plain = fresh;
-        tls->plain_at = 0;
-        tls->plain_end = kept;
-        tls->plain_room = room;
+        memcpy(fresh, plain->p + plain->at, kept);
+        drop_plain(plain);
+        *plain = (fl_tls_plain){.p = fresh, .end = kept, .room = room};
     }
-    memcpy(tls->plain + tls->plain_end, p, n);
-    tls->plain_end += n;
+    memcpy(plain->p + plain->end, p, n);
+    plain->end += n;
     return 0;
 }
 
@@ -334,55 +452,46 @@ FlTls_Encrypt(FlState *st, FlTls *tls)
     int err = 0;
 
     while (FlTls_Kept(tls) > 0 && !tls->busy && err == 0) {
-        char *plain = tls->plain, *later;
-        size_t at = tls->plain_at, end = tls->plain_end, room = tls->plain_room;
+        fl_tls_plain now = tls->plain, later;
         ssize_t sent = 0;
 
-        tls->plain = NULL;
-        tls->plain_at = tls->plain_end = tls->plain_room = 0;
-        while (at < end) {
-            sent = FlTls_Write(st, tls, plain + at, end - at);
+        tls->plain = (fl_tls_plain){0};
+        while (now.at < now.end) {
+            sent = write_bytes(st, tls, now.lone, now.p + now.at, now.end - now.at);
             if (sent < 0)
                 break;
-            at += (size_t)sent;
+            now.at += (size_t)sent;
         }
         if (sent == FL_TLS_RAISED)
             err = -1;
-        if (at == end) {
-            free(plain);
+        if (now.at == now.end) {
+            drop_plain(&now);
             continue; /* something may have been written meanwhile */
         }
         /* Back in front of what was written meanwhile. */
         later = tls->plain;
-        size_t later_at = tls->plain_at, later_n = FlTls_Kept(tls);
-
-        tls->plain = plain;
-        tls->plain_at = at;
-        tls->plain_end = end;
-        tls->plain_room = room;
-        if (later_n > 0 && FlTls_Keep(tls, later + later_at, later_n) < 0)
+        tls->plain = now;
+        if (later.p != NULL &&
+            FlTls_Keep(tls, later.p + later.at, later.end - later.at, NULL) < 0)
             err = -1;
-        free(later);
+        drop_plain(&later);
         break;
     }
     return err;
 }
 
 PyObject *
-FlTls_Drain(FlState *st, FlTls *tls)
+FlTls_Drain(FlTls *tls)
 {
-    Py_ssize_t n = pending_in(st, tls->outgoing);
-    PyObject *bytes;
+    PyObject *bytes = PyObject_CallNoArgs(tls->drain);
 
-    if (n <= 0)
-        return NULL;
-    bytes = PyObject_CallNoArgs(tls->drain);
-    if (bytes != NULL && !PyBytes_Check(bytes)) {
+    if (bytes != NULL && !PyBytes_Check(bytes))
         PyErr_Format(PyExc_TypeError, "bytes were expected of a MemoryBIO, not %R",
                      bytes);
-        Py_CLEAR(bytes);
-    }
-    return bytes;
+    else if (bytes == NULL || PyBytes_GET_SIZE(bytes) > 0)
+        return bytes;
+    Py_DECREF(bytes);
+    return NULL;
 }
 
 int

@@ -14,7 +14,8 @@
  *
  * What the C saves over asyncio's protocol: no exception for "not yet" (`records` knows
  * when there is nothing to decrypt), plain text lands in the object that the protocol
- * gets, and small writes become one record.
+ * gets, and small writes become one record. What is small passes as a bytes object: the
+ * one that was written, or a copy, which costs less than a memoryview.
  *
  * Ownership: memory lent to the SSLObject belongs to the caller or the engine for the
  * whole call, whatever runs inside it (a context may have callbacks): `plain` is taken out
@@ -43,6 +44,14 @@ enum FlTlsState {
 /* What calls on the engine can give beside counts, as the tables of FlChannelIO do. */
 enum { FL_TLS_RAISED = -100000 };
 
+/* Plain text that was written: p[at .. end). One write stays in its own object, several
+ * are put together in memory of ours. */
+typedef struct {
+    char *p;
+    PyObject *lone; /* owned: bytes, the only write, which p is of; NULL: p is owned */
+    size_t at, end, room;
+} fl_tls_plain;
+
 typedef struct FlTls FlTls;
 
 struct FlTls {
@@ -58,12 +67,11 @@ struct FlTls {
     uint64_t handshake_ns, shutdown_ns;
     fl_loop_timer timer; /* of the handshake, then of the shutdown */
     fl_tls_records records;
-    size_t whole; /* at most so many whole records wait to be decrypted */
-    size_t held;  /* at most so many bytes of records, the unfinished one too */
-    char *plain;  /* owned: written and not encrypted: plain[plain_at .. plain_end) */
-    size_t plain_at, plain_end, plain_room;
-    uint8_t state; /* enum FlTlsState */
-    bool busy;     /* inside the SSLObject */
+    size_t whole;       /* at most so many whole records wait to be decrypted */
+    size_t held;        /* at most so many bytes of records, the unfinished one too */
+    fl_tls_plain plain; /* written and not encrypted */
+    uint8_t state;      /* enum FlTlsState */
+    bool busy;          /* inside the SSLObject */
     bool inside;   /* the last read filled its memory: the SSLObject may hold more */
     bool shook;    /* the handshake has succeeded */
     bool eof;      /* the peer's connection has ended */
@@ -82,15 +90,26 @@ void FlTls_Free(FlTls *tls);
 int FlTls_Traverse(FlTls *tls, visitproc visit, void *arg);
 
 /* n bytes came from the peer. 0 or -1. escapes */
-int FlTls_Feed(FlTls *tls, const char *p, size_t n);
+int FlTls_Feed(FlState *st, FlTls *tls, const char *p, size_t n);
 
 /* How many bytes of plain text a read may give at most; 0: none can be had now. -1 with an
  * exception. escapes */
 Py_ssize_t FlTls_Available(FlState *st, FlTls *tls);
 
+/* Whether just one whole record waits. */
+static inline bool
+FlTls_HoldsOne(const FlTls *tls)
+{
+    return tls->whole == 1 && !tls->inside && !tls->records.odd;
+}
+
 /* Decrypts into buf, which stays valid whatever is called. Count, 0: the peer has said
  * close_notify, -EAGAIN, FL_TLS_RAISED. escapes */
 ssize_t FlTls_Read(FlState *st, FlTls *tls, char *buf, size_t n);
+
+/* The same, at most n bytes into an object of their own: *bytes, new, where the count is
+ * more than 0. escapes */
+ssize_t FlTls_ReadBytes(FlState *st, FlTls *tls, size_t n, PyObject **bytes);
 
 /* One step of the handshake: 1 done, 0 not yet, -1 with an exception. escapes */
 int FlTls_Handshake(FlState *st, FlTls *tls);
@@ -99,13 +118,14 @@ int FlTls_Handshake(FlState *st, FlTls *tls);
  * FL_TLS_RAISED. escapes */
 ssize_t FlTls_Write(FlState *st, FlTls *tls, const char *p, size_t n);
 
-/* Keeps n bytes to be encrypted later. 0 or -1 with MemoryError. */
-int FlTls_Keep(FlTls *tls, const char *p, size_t n);
+/* Keeps n bytes to be encrypted later. owner: what they are of, or NULL. 0 or -1 with
+ * MemoryError. */
+int FlTls_Keep(FlTls *tls, const char *p, size_t n, PyObject *owner);
 
 static inline size_t
 FlTls_Kept(const FlTls *tls)
 {
-    return tls->plain_end - tls->plain_at;
+    return tls->plain.end - tls->plain.at;
 }
 
 /* Encrypts what was kept, as much as goes. 0 or -1. escapes */
@@ -113,11 +133,17 @@ int FlTls_Encrypt(FlState *st, FlTls *tls);
 
 /* What has to be sent: bytes (new), or NULL, with an exception or because there is
  * nothing. escapes */
-PyObject *FlTls_Drain(FlState *st, FlTls *tls);
+PyObject *FlTls_Drain(FlTls *tls);
 
 /* Our close_notify, once everything kept was encrypted. 1: the peer's is there too, 0: not
  * yet, -1 with an exception. escapes */
 int FlTls_Notify(FlState *st, FlTls *tls);
+
+/* method(bytes of p[0..n)): where these are all of owner (nullable), a bytes, then owner
+ * itself; few are copied, which costs less than a view; else a view. New reference or
+ * NULL. escapes */
+PyObject *FlTls_CallWithBytes(PyObject *method, PyObject *owner, const char *p,
+                              size_t n);
 
 /* method([count,] view of p[0..n)), the view released afterwards: nobody may keep one of
  * memory that is not Python's. New reference or NULL. escapes */

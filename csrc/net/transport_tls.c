@@ -69,7 +69,7 @@ send_out(FlTransport *tr)
 
     if (tr->ch.closed || tr->ch.closing)
         return 0;
-    bytes = FlTls_Drain(tr->st, tr->tls);
+    bytes = FlTls_Drain(tr->tls);
     if (bytes == NULL)
         return PyErr_Occurred() ? -1 : 0;
     if (!tr->ch.closed && !tr->ch.closing)
@@ -275,7 +275,7 @@ FlTransport_TlsWrite(FlTransport *tr, const fl_chunk *chunks, size_t n)
         }
         if (tr->ch.closed)
             return 0;
-        if (FlTls_Keep(tls, p, left) < 0)
+        if (FlTls_Keep(tls, p, left, chunks[i].owner) < 0)
             return FlTransport_TlsFail(tr);
     }
     if (!tls->busy && (FlTls_Kept(tls) == 0 || FlTls_Kept(tls) > most))
@@ -431,7 +431,7 @@ FlTransport_TlsData(FlTransport *tr, const char *p, size_t n)
 {
     if (tr->tls->state == FL_TLS_OVER)
         return 0;
-    if (FlTls_Feed(tr->tls, p, n) < 0)
+    if (FlTls_Feed(tr->st, tr->tls, p, n) < 0)
         return FlTransport_TlsFail(tr);
     return turn(tr);
 }
@@ -552,7 +552,7 @@ FlTransport_StartTls(PyObject *transport, PyObject *args)
         return NULL;
     }
     tr->paused = false;
-    err = early.len > 0 ? FlTls_Feed(tr->tls, early.buf, (size_t)early.len) : 0;
+    err = early.len > 0 ? FlTls_Feed(tr->st, tr->tls, early.buf, (size_t)early.len) : 0;
     PyBuffer_Release(&early);
     if (err == 0)
         err = FlTransport_TlsBegin(tr);

@@ -1,7 +1,8 @@
 /* transport_tls_read.c -- plain text of a TLS transport on its way to the protocol.
  *
- * What came in one event is decrypted into one object: a bytes of at most its size, or the
- * memory of a BufferedProtocol as often as it gives some. Both belong to this file while
+ * What came in one event is decrypted into one object: a bytes of at most its size, made by
+ * the SSLObject where it is one record, or the memory of a BufferedProtocol as often as it
+ * gives some. Both belong to this file while
  * the SSLObject writes into them, whatever its callbacks do.
  *
  * Layer: net. Threads: the loop's.
@@ -97,22 +98,32 @@ delivered(FlTransport *tr, int err, ssize_t last, PyObject *failure, bool *more)
 static int
 deliver_bytes(FlTransport *tr, size_t most, bool *more)
 {
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)most), *failure;
+    PyObject *bytes, *failure;
     ssize_t last;
     size_t got;
     int err = 0;
 
-    if (bytes == NULL)
-        return FlTransport_TlsFail(tr);
-    got = read_into(tr, PyBytes_AS_STRING(bytes), most, &last);
-    failure = PyErr_GetRaisedException();
-    if (got > 0 && got < most && _PyBytes_Resize(&bytes, (Py_ssize_t)got) < 0) {
-        Py_XDECREF(failure);
-        return FlTransport_TlsFail(tr);
+    if (FlTls_HoldsOne(tr->tls)) {
+        if (most > FL_TLS_PLAIN_MOST + 1) /* one that is full is no reason to ask on */
+            most = FL_TLS_PLAIN_MOST + 1;
+        last = FlTls_ReadBytes(tr->st, tr->tls, most, &bytes);
+        got = last > 0 ? (size_t)last : 0;
+        last = last > 0 ? 1 : last;
+        failure = PyErr_GetRaisedException();
+    } else {
+        bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)most);
+        if (bytes == NULL)
+            return FlTransport_TlsFail(tr);
+        got = read_into(tr, PyBytes_AS_STRING(bytes), most, &last);
+        failure = PyErr_GetRaisedException();
+        if (got > 0 && got < most && _PyBytes_Resize(&bytes, (Py_ssize_t)got) < 0) {
+            Py_XDECREF(failure);
+            return FlTransport_TlsFail(tr);
+        }
     }
     if (got > 0 && !tr->ch.closed)
         err = FlTransport_Received(tr, bytes);
-    Py_DECREF(bytes);
+    Py_XDECREF(bytes);
     return delivered(tr, err, last, failure, more);
 }
 

@@ -412,6 +412,35 @@ def test_writes_of_one_turn_arrive_in_order(loop, serving, trusting):
     run(loop, main())
 
 
+@pytest.mark.parametrize("size", [1, 5000, 30_000])
+def test_a_write_is_what_it_was_when_it_was_written(loop, serving, trusting, size):
+    class Bytes(bytes):
+        pass
+
+    async def main():
+        client, server, listener = await tls_pair(loop, serving, trusting)
+        want = bytearray()
+        for kinds in (
+            [bytearray],
+            [bytes],
+            [Bytes],
+            [bytearray, bytes],
+            [bytes, bytearray, Bytes],
+        ):
+            for kind in kinds:
+                piece = kind(os.urandom(size))
+                want += piece
+                client.transport.write(piece)
+                if kind is bytearray:
+                    piece[:] = b"changed" * 3
+            assert await server.received(len(want)) == want
+        client.transport.close()
+        await server.lost
+        listener.close()
+
+    run(loop, main())
+
+
 def test_water_marks(loop, serving, trusting):
     async def main():
         client, server, listener = await tls_pair(loop, serving, trusting)

@@ -599,6 +599,52 @@ class Visited(ssl.SSLSocket):
                 visits.pop(0)()
 
 
+class Keeping(ssl.SSLSocket):
+    """It keeps what it is given."""
+
+    kept: list[Any]
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:
+        self.__dict__.setdefault("kept", []).append(buffer)
+        return super().read(len, buffer)
+
+    def write(self, data: Any) -> int:
+        self.__dict__.setdefault("kept", []).append(data)
+        return super().write(data)
+
+
+def test_memory_that_a_socket_keeps_is_its_own_or_is_released() -> None:
+    pieces = [b"1", b"2" * 5000, b"3" * 100_000, b"4" * 9]
+    written: list[Any] = []
+    read: list[Any] = []
+
+    @on_loop
+    async def main() -> None:
+        contexts = client_context(), server_context()
+        for context in contexts:
+            context.sslsocket_class = Keeping
+        a, b = await tls_pair(*contexts)
+        landing = bytearray(70_000)
+        for piece in pieces:
+            await a.write(piece)
+            assert await b.read_bytes(len(piece)) == piece
+            await a.write(bytearray(piece))
+            assert await b.read_bytes(len(piece)) == piece
+        a.write(os.urandom(70_000))
+        assert await b.read_into(landing) == 70_000
+        assert isinstance(a.socket, Keeping) and isinstance(b.socket, Keeping)
+        written.extend(a.socket.kept)
+        read.extend(b.socket.kept)
+
+    main()
+    views = read + [kept for kept in written if isinstance(kept, memoryview)]
+    assert {kept for kept in written if isinstance(kept, bytes)} >= set(pieces)
+    assert all(isinstance(kept, memoryview) for kept in read)
+    for kept in views:
+        with pytest.raises(ValueError, match="released"):
+            bytes(kept)
+
+
 async def visited_pair() -> tuple[SSLIOStream, SSLIOStream, list[Callable[[], None]]]:
     context = server_context()
     context.sslsocket_class = Visited
