@@ -131,6 +131,7 @@ def test_rotation(site, tmp_path):
 
 def test_a_log_that_nobody_closes_lets_its_file_go(tmp_path):
     log = AccessLog(tmp_path / "log")
+    gc.collect()  # what other tests have left
     here = os.listdir("/proc/self/fd")
     with pytest.warns(ResourceWarning, match="unclosed file"):
         del log

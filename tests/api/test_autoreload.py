@@ -17,8 +17,11 @@ from pyfastloop import autoreload
 # the same name that cannot be imported.
 HIDDEN = "raise ImportError('hidden by the test')"
 
+# A line is written in one piece: the thread of watchfiles logs between two.
 CHECK = """
 import logging, os, sys
+def print(*words):
+    sys.stdout.write(" ".join(map(str, words)) + "\\n")
 sys.stdout.reconfigure(line_buffering=True)
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 """

@@ -789,7 +789,8 @@ def test_a_client_that_nobody_holds_finishes_its_fetch():
 
 def test_a_thousand_urls_are_forgotten_again():
     async def main(server):
-        with client_of_test(max_clients=100) as http:
+        patience = {"connect_timeout": SECONDS, "request_timeout": SECONDS}
+        with client_of_test(max_clients=100, defaults=patience) as http:
             urls = [f"{server.url}{n}" for n in range(1100)]
             await asyncio.gather(*map(http.fetch, urls))
             await http.fetch(urls[0])

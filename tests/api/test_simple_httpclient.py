@@ -599,7 +599,11 @@ class TestTimeouts:
                 filler.setblocking(False)
                 filler.connect_ex(("127.0.0.1", port))
                 fillers.append(filler)
-            error = fetch_error(f"http://127.0.0.1:{port}/", connect_timeout=0.05)
+            for seconds in longer_and_longer(0.05):
+                url = f"http://127.0.0.1:{port}/"
+                error = fetch_error(url, connect_timeout=seconds)
+                if "resolving" not in str(error):
+                    break
             for filler in fillers:
                 filler.close()
         assert isinstance(error, HTTPTimeoutError)
@@ -609,8 +613,8 @@ class TestTimeouts:
         begun = threading.Event()
 
         def serve(conn, server):
-            assert conn.recv(1)
-            begun.set()
+            if conn.recv(1):
+                begun.set()
             while conn.recv(4096):
                 pass
 

@@ -57,9 +57,11 @@ def test_timeout_on_the_first_line(run):
 def test_timeout_around_a_child_that_handles_it(run):
     async def main():
         ended = []
+        child = asyncio.create_task(forever(ended))
+        await asyncio.sleep(0)  # it has begun
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.001):
-                await asyncio.create_task(forever(ended))
+                await child
         return ended
 
     assert run(main) == ["cancelled"]

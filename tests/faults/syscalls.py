@@ -48,7 +48,7 @@ shim.fl_fault.argtypes = [ctypes.c_char_p, ctypes.c_long, ctypes.c_int]
 
 BODY = bytes(range(256)) * 4096
 MOST = 400
-SECONDS = datetime.timedelta(seconds=20)
+SECONDS = datetime.timedelta(seconds=60)
 HOME = Path(pyfastloop.__file__).parent
 Exchange = Callable[[], Awaitable[None]]
 

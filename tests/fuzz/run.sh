@@ -44,7 +44,7 @@ each=$((seconds / $#))
 
 run_one() {
     dir=$state/$1
-    if ! "$dir/fuzz" -max_total_time="$each" -max_len=8192 -timeout=5 \
+    if ! "$dir/fuzz" -max_total_time="$each" -max_len=8192 -timeout=30 \
         -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="$dir/crash/" \
         "$dir/found" "$here/corpus/$1" >"$dir/log" 2>&1; then
         echo "$1: FAILED, input in $dir/crash"
