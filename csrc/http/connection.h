@@ -293,6 +293,9 @@ int FlHTTP1Server_Start(FlHTTP1ServerConnection *server, PyObject *delegate);
 void FlHTTP1Server_Deadline(FlHTTP1ServerConnection *server, uint8_t kind,
                             double seconds);
 
+/* Everything written has left: the peer is not awaited for its reading any more. */
+void FlHTTP1Server_AllSent(FlHTTP1ServerConnection *server);
+
 /* ---- server_refuse.c ---- */
 
 /* A bad message: logs, answers with the status if nothing was answered yet, lingers. */

@@ -375,6 +375,12 @@ server_drained(FlChannel *ch)
         FlHTTP1Server_Answered(server);
 }
 
+static void
+server_emptied(FlChannel *ch)
+{
+    FlHTTP1Server_AllSent(ch->self);
+}
+
 /* ---- the end ---- */
 
 /* The connection serves no more: everybody is told, once, and lets go. */
@@ -460,6 +466,7 @@ const FlChannelOps FlHTTP1Server_Ops = {
     .filled = server_filled,
     .eof = server_eof,
     .drained = server_drained,
+    .emptied = server_emptied,
     .closed = server_closed,
 };
 

@@ -74,6 +74,18 @@ FlHTTP1Server_Deadline(FlHTTP1ServerConnection *server, uint8_t kind, double sec
         FlHTTP_LogUncaught(server->loop);
 }
 
+void
+FlHTTP1Server_AllSent(FlHTTP1ServerConnection *server)
+{
+    if (server->deadline_kind != FL_DEADLINE_WRITE)
+        return;
+    if (server->conn == NULL)
+        FlHTTP1Server_Deadline(server, FL_DEADLINE_SILENT,
+                               server->params->idle_timeout);
+    else
+        server->deadline_kind = FL_DEADLINE_NONE; /* it is the handler's turn */
+}
+
 int
 FlHTTP1Server_TimerFired(FlLoop *loop, fl_loop_timer *timer)
 {

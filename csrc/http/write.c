@@ -76,8 +76,12 @@ watch_progress(FlHTTP1Connection *conn)
 {
     FlHTTP1ServerConnection *server = conn->server;
 
-    if (server == NULL || stream_closed(conn) || FlChannel_Queued(conn->channel) == 0)
+    if (server == NULL || stream_closed(conn))
         return;
+    if (FlChannel_Queued(conn->channel) == 0) {
+        FlHTTP1Server_AllSent(server);
+        return;
+    }
     if (conn->phase != FL_HTTP1_DONE)
         return;
     if (server->deadline_kind == FL_DEADLINE_CLOSE && !conn->write_finished)

@@ -98,6 +98,9 @@ typedef struct {
     /* Optional: fewer bytes than the low mark are queued, after it was more than the
      * high mark. From the loop, or from inside FlChannel_Uncork. */
     void (*drained)(FlChannel *ch);
+    /* Optional: what was queued has left, all of it. From the loop, or from inside
+     * FlChannel_Uncork. (The writer itself looks after FlChannel_Write.) */
+    void (*emptied)(FlChannel *ch);
     /* Optional: the channel is closed, with `exc` or (NULL) by plan. From the loop,
      * once. Not called for a consumer that was put in place after the close. */
     void (*closed)(FlChannel *ch, PyObject *exc);

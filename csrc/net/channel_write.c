@@ -269,6 +269,9 @@ fl_channel_send_queue(FlChannel *ch, bool tell)
         if (!ch->closed && ch->ops != NULL && ch->ops->drained != NULL)
             ch->ops->drained(ch);
     }
+    if (ch->total_sent != before && ch->queued == 0 && !ch->closed && ch->ops != NULL &&
+        ch->ops->emptied != NULL)
+        ch->ops->emptied(ch);
     return PyErr_Occurred() ? -1 : 0;
 }
 

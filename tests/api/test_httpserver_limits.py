@@ -182,24 +182,53 @@ def test_the_bounds_that_hold_unasked() -> None:
     }
 
 
+class RoutedInPython(web.Application):
+    def find_handler(self, request: Any, **kwargs: Any) -> Any:
+        return super().find_handler(request, **kwargs)
+
+
+@pytest.mark.parametrize("kind", [web.Application, RoutedInPython])
+@pytest.mark.parametrize("count", [1, 2, 100])
 @pytest.mark.parametrize("end", [b"\r\n", b""], ids=["between", "within"])
-def test_idle_connection_timeout_bounds_the_silence_of_requests(end: bytes) -> None:
+def test_idle_connection_timeout_bounds_the_silence_of_requests(
+    end: bytes, count: int, kind: Any
+) -> None:
+    before = (HEAD + b"\r\n") * (count - 1)
+
     async def main() -> bytes:
         for seconds in longer_and_longer(SHORT):
             settings = {"idle_connection_timeout": seconds}
-            async with serving(application(), **settings) as port:
+            async with serving(kind([("/", Echo)]), **settings) as port:
                 # On a slow machine there may be silence before the request, too.
                 with contextlib.suppress(ConnectionResetError):
-                    if answer := await talk(port, HEAD + end):
+                    if answer := await talk(port, before + HEAD + end):
                         break
         return answer
 
     answer = run(main)
-    if end:
-        assert answer.endswith(b"\r\n\r\nok")
-    else:
-        assert status(answer) == 408
+    assert answer.count(b"\r\n\r\nok") == (count if end else count - 1)
+    if not end:
+        assert answer.count(b"HTTP/1.1 408 ") == 1
         assert b"\r\nConnection: close\r\n" in answer
+
+
+@pytest.mark.parametrize("kind", [web.Application, RoutedInPython])
+def test_a_handler_may_be_silent_between_two_pieces(kind: Any) -> None:
+    """The time for a peer to read does not run once it has read everything."""
+
+    class Events(web.RequestHandler):
+        async def get(self) -> None:
+            for _ in range(2):
+                self.write("piece")
+                await self.flush()
+                await asyncio.sleep(4 * SHORT)
+            self.write("end")
+
+    async def main() -> bytes:
+        async with serving(kind([("/", Events)]), write_timeout=SHORT) as port:
+            return await talk(port, HEAD + b"Connection: close\r\n\r\n")
+
+    assert run(main).endswith(b"\r\nend\r\n0\r\n\r\n")
 
 
 def test_the_least_rate_spares_streamed_bodies() -> None:
