@@ -199,6 +199,24 @@ def test_nothing_static_is_mutable() -> None:
     assert wrong == []
 
 
+def test_what_dies_is_out_of_the_collectors_sight_first() -> None:
+    """Else a collection that its last moments cause destroys it a second time."""
+    harmless = r"Py_TYPE|if|\w+_[cC]ast|\w+_list|PyObject_CallFinalizerFromDealloc"
+    dealloc = re.compile(r"^\w+dealloc\(PyObject \*\w+\)\n{(.*?)^}", re.S | re.M)
+    wrong = []
+    for path in SOURCES:
+        for body in dealloc.findall(code(path)):
+            before, untracks, _ = body.partition("PyObject_GC_UnTrack(")
+            if untracks:
+                calls = set(re.findall(r"(\w+)\(", before))
+                wrong += [
+                    f"csrc/{name(path)}: {call} before PyObject_GC_UnTrack"
+                    for call in calls
+                    if not re.fullmatch(harmless, call)
+                ]
+    assert wrong == []
+
+
 def test_interpreter_versions_are_asked_in_one_file() -> None:
     wrong = []
     for path in SOURCES:

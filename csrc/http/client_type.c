@@ -74,9 +74,10 @@ link_dealloc(PyObject *op)
 {
     FlClientLink *self = (FlClientLink *)op;
     PyTypeObject *type = Py_TYPE(op);
-    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *exc;
 
-    PyObject_GC_UnTrack(op);
+    PyObject_GC_UnTrack(op); /* making the exception may call the collector */
+    exc = PyErr_GetRaisedException();
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs(op);
     link_clear(op);

@@ -240,9 +240,10 @@ pool_dealloc(PyObject *op)
 {
     FlPool *self = (FlPool *)op;
     PyTypeObject *type = Py_TYPE(op);
-    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *exc;
 
-    PyObject_GC_UnTrack(op);
+    PyObject_GC_UnTrack(op); /* making the exception may call the collector */
+    exc = PyErr_GetRaisedException();
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs(op);
     pool_clear(op);

@@ -72,9 +72,10 @@ ws_dealloc(PyObject *op)
 {
     FlWebSocketLink *self = FlWebSocket_Cast(op);
     PyTypeObject *type = Py_TYPE(op);
-    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *exc;
 
-    PyObject_GC_UnTrack(op);
+    PyObject_GC_UnTrack(op); /* making the exception may call the collector */
+    exc = PyErr_GetRaisedException();
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs(op);
     ws_clear(op);

@@ -225,9 +225,10 @@ fl_stream_dealloc(PyObject *self)
 {
     FlIOStream *s = (FlIOStream *)self;
     PyTypeObject *type = Py_TYPE(self);
-    PyObject *pending = PyErr_GetRaisedException();
+    PyObject *pending;
 
-    PyObject_GC_UnTrack(self);
+    PyObject_GC_UnTrack(self); /* making the exception may call the collector */
+    pending = PyErr_GetRaisedException();
     if (s->weakrefs != NULL)
         PyObject_ClearWeakRefs(self);
     s->dying = true;

@@ -236,9 +236,10 @@ call_dealloc(PyObject *obj)
 {
     FlSockCall *call = (FlSockCall *)obj;
     PyTypeObject *type = Py_TYPE(obj);
-    PyObject *pending = PyErr_GetRaisedException();
+    PyObject *pending;
 
-    PyObject_GC_UnTrack(obj);
+    PyObject_GC_UnTrack(obj); /* making the exception may call the collector */
+    pending = PyErr_GetRaisedException();
     (void)call_clear(obj);
     Py_CLEAR(call->loop);
     if (pending != NULL)

@@ -1164,3 +1164,19 @@ async def test_a_subclass_that_closes_while_it_moves_bytes(where: str) -> None:
     assert stream.closed()
     peer.close()
     await turns()
+
+
+@pytest.mark.parametrize("kind", [IOStream, PipeIOStream])
+@on_loop
+async def test_refused_stream_may_die_while_the_collector_runs(kind: Any) -> None:
+    threshold = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(200):
+            with contextlib.suppress(TypeError, AttributeError, ValueError):
+                kind(None)
+    finally:
+        gc.set_threshold(*threshold)
+    a, b = pair()
+    a.write(b"fine")
+    assert await b.read_bytes(4) == b"fine"
