@@ -601,6 +601,7 @@ class HTTP1ConnectionParameters:
 class HTTP1Connection(HTTPConnection):
     context: Any
     no_keep_alive: bool
+    _collects: bool
     @property
     def stream(self) -> _streams.IOStream: ...
     @property

@@ -22,7 +22,11 @@ from typing import Any
 from pyfastloop import _core, httputil, iostream, netutil
 from pyfastloop._proxy_protocol import Greeting
 from pyfastloop.escape import native_str
-from pyfastloop.http1connection import HTTP1ConnectionParameters, HTTP1ServerConnection
+from pyfastloop.http1connection import (
+    HTTP1Connection,
+    HTTP1ConnectionParameters,
+    HTTP1ServerConnection,
+)
 from pyfastloop.tcpserver import TCPServer
 from pyfastloop.util import Configurable
 
@@ -331,6 +335,8 @@ class _CallableAdapter(httputil.HTTPMessageDelegate):
             start_line=start_line,
             headers=headers,
         )
+        if isinstance(self.connection, HTTP1Connection):
+            self.connection._collects = True
         return None
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:

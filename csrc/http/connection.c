@@ -584,6 +584,8 @@ static PyMemberDef conn_members[] = {
     {"params", T_OBJECT, offsetof(FlHTTP1Connection, params), READONLY, NULL},
     {"is_client", T_BOOL, offsetof(FlHTTP1Connection, is_client), READONLY, NULL},
     {"no_keep_alive", T_BOOL, offsetof(FlHTTP1Connection, no_keep_alive), 0, NULL},
+    {"_collects", T_BOOL, offsetof(FlHTTP1Connection, collects), 0,
+     PyDoc_STR("Set by who collects the body: it has to come at the least rate.")},
     {"__dictoffset__", T_PYSSIZET, offsetof(FlHTTP1Connection, dict), READONLY, NULL},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(FlHTTP1Connection, weakrefs), READONLY,
      NULL},

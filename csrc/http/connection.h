@@ -137,6 +137,7 @@ typedef struct FlHTTP1Connection {
     bool in_data;         /* the channel's data() is on the stack */
     bool owes_delegate;   /* finish or on_connection_close is due */
     bool web;             /* web/ took this request */
+    bool collects;        /* the body is for nobody before it is whole: see its rate */
     bool proxied;         /* ... and the context follows its headers meanwhile */
     bool keep_alive;      /* both sides are willing */
     bool head_request;    /* the method is HEAD */

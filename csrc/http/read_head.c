@@ -233,7 +233,7 @@ dispatch(FlHTTP1Connection *conn)
     }
     if (taken == 0)
         return tell_headers(conn);
-    conn->web = true;
+    conn->web = conn->collects = true;
     return after_headers(conn);
 }
 

@@ -22,7 +22,7 @@ static bool
 rate_counts(const FlHTTP1ServerConnection *server)
 {
     return server->deadline_kind == FL_DEADLINE_BODY && server->conn != NULL &&
-           server->conn->web && server->params->min_body_rate > 0;
+           server->conn->collects && server->params->min_body_rate > 0;
 }
 
 /* Has the timer fire by the deadline, or before it to look at the rate. 0 or -1. */

@@ -231,6 +231,24 @@ def test_a_handler_may_be_silent_between_two_pieces(kind: Any) -> None:
     assert run(main).endswith(b"\r\nend\r\n0\r\n\r\n")
 
 
+@pytest.mark.parametrize(
+    "callback",
+    [application(), RoutedInPython([("/", Echo)]), lambda request: None],
+    ids=["in C", "in Python", "function"],
+)
+def test_the_least_rate_holds_whoever_collects_the_body(callback: Any) -> None:
+    async def main() -> bytes:
+        settings: dict[str, Any] = {
+            "body_gap_timeout": None,
+            "rate_grace": SHORT,
+            "min_body_rate": 10**9,
+        }
+        async with serving(callback, **settings) as port:
+            return await talk(port, POST + b"Content-Length: 4\r\n\r\nab")
+
+    assert status(run(main)) == 408
+
+
 def test_the_least_rate_spares_streamed_bodies() -> None:
     @web.stream_request_body
     class Stream(web.RequestHandler):
