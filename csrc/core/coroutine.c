@@ -213,6 +213,18 @@ coroutine_getattro(PyObject *obj, PyObject *name)
     return PyObject_GetAttr(self->function, name);
 }
 
+/* Pickled by its name, as a function is; a copy is itself. */
+static PyObject *
+coroutine_reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyObject_GetAttrString(self, "__qualname__");
+}
+
+static PyMethodDef coroutine_methods[] = {
+    {"__reduce__", coroutine_reduce, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyMemberDef coroutine_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(FlCoroutineFunction, call), READONLY,
      NULL},
@@ -228,17 +240,12 @@ static PyGetSetDef coroutine_getset[] = {
 };
 
 static PyType_Slot coroutine_slots[] = {
-    {Py_tp_new, coroutine_new},
-    {Py_tp_dealloc, coroutine_dealloc},
-    {Py_tp_traverse, coroutine_traverse},
-    {Py_tp_clear, coroutine_clear},
-    {Py_tp_call, PyVectorcall_Call},
-    {Py_tp_descr_get, coroutine_get},
-    {Py_tp_getattro, coroutine_getattro},
-    {Py_tp_repr, coroutine_repr},
-    {Py_tp_members, coroutine_members},
-    {Py_tp_getset, coroutine_getset},
-    {0, NULL},
+    {Py_tp_new, coroutine_new},           {Py_tp_dealloc, coroutine_dealloc},
+    {Py_tp_traverse, coroutine_traverse}, {Py_tp_clear, coroutine_clear},
+    {Py_tp_call, PyVectorcall_Call},      {Py_tp_descr_get, coroutine_get},
+    {Py_tp_getattro, coroutine_getattro}, {Py_tp_repr, coroutine_repr},
+    {Py_tp_methods, coroutine_methods},   {Py_tp_members, coroutine_members},
+    {Py_tp_getset, coroutine_getset},     {0, NULL},
 };
 
 static PyType_Spec coroutine_spec = {

@@ -6,9 +6,11 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
+import copy
 import datetime
 import gc
 import inspect
+import pickle
 import sys
 import threading
 import traceback
@@ -116,6 +118,17 @@ def test_it_looks_like_the_function_it_was_made_of():
     assert str(inspect.signature(f)) == "(a, b=1)"
     assert gen.is_coroutine_function(f)
     assert not gen.is_coroutine_function(lambda: None)
+
+
+@gen.coroutine
+def by_name():
+    yield gen.moment
+
+
+def test_a_coroutine_function_is_copied_and_pickled_by_its_name():
+    assert pickle.loads(pickle.dumps(by_name)) is by_name
+    assert copy.copy(by_name) is by_name
+    assert copy.deepcopy({"in": by_name})["in"] is by_name
 
 
 def test_methods_bind(loop):
