@@ -21,6 +21,7 @@
 #include "net/iostream.h"
 
 #define AHEAD_MOST 65536 /* bytes of later requests kept while one is answered */
+#define EMPTY_MOST 16    /* bytes of empty lines that are no request yet */
 #define BURST_MOST 64    /* pipelined requests answered before the others get a turn */
 
 void
@@ -167,6 +168,18 @@ follow_up(FlHTTP1ServerConnection *server)
         FlHTTP_LogUncaught(server->loop);
 }
 
+/* Whether there is more than a few empty lines, which some clients send behind a body
+ * (RFC 9112 section 2.2): they wait for what they stand before. */
+static bool
+request_begins(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n && i < EMPTY_MOST; i++) {
+        if (p[i] != "\r\n"[i & 1])
+            return true;
+    }
+    return n > EMPTY_MOST;
+}
+
 static Py_ssize_t
 feed_exchanges(FlHTTP1ServerConnection *server, const char *p, size_t n)
 {
@@ -182,6 +195,8 @@ feed_exchanges(FlHTTP1ServerConnection *server, const char *p, size_t n)
             follow_up(server); /* the rest from the ring */
             return (Py_ssize_t)at;
         }
+        if (server->conn == NULL && !request_begins(p + at, n - at))
+            return (Py_ssize_t)at;
         conn = exchange(server);
         if (conn == NULL)
             return (Py_ssize_t)n;

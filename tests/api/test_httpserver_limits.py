@@ -98,6 +98,7 @@ def status(answer: bytes) -> int:
         ({"max_trailer_lines": 1}, CHUNKED + b"0\r\nA: b\r\nC: d\r\n\r\n", 431),
         ({"first_timeout": SHORT}, b"", 0),
         ({"idle_connection_timeout": SHORT}, b"", 0),
+        ({"idle_connection_timeout": SHORT}, b"\r\n", 0),
         ({"header_timeout": SHORT}, HEAD, 408),
         ({"body_timeout": SHORT}, POST + b"Content-Length: 4\r\n\r\nab", 408),
         ({"body_gap_timeout": SHORT}, POST + b"Content-Length: 4\r\n\r\nab", 408),
