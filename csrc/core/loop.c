@@ -129,6 +129,7 @@ loop_let_go(FlLoop *self)
 static void
 loop_free_descriptors(FlLoop *self)
 {
+    self->events_n = 0;
     fl_poller_free(&self->poller);
     fl_wakeup_free(&self->wakeup);
     fl_timers_free(&self->timers);

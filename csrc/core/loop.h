@@ -62,6 +62,8 @@ typedef struct {
 
 enum { FL_HEARD = 4 };
 
+enum { FL_EVENTS = 256 }; /* taken from epoll at once; the rest comes next */
+
 struct FlLoop {
     PyObject_HEAD
     FlState *st;   /* borrowed */
@@ -119,6 +121,8 @@ struct FlLoop {
     PyObject *task_factory;      /* owned; NULL: default */
     PyObject *dict;              /* owned */
     PyObject *weakrefs;
+    int events_at, events_n; /* of those below, the ones to be handed out still */
+    struct epoll_event events[FL_EVENTS];
 };
 
 /* The next tick asks epoll, whatever else is due. */
@@ -126,6 +130,13 @@ static inline void
 FlLoop_AskEpoll(FlLoop *loop)
 {
     loop->last_poll = 0;
+}
+
+/* Whether epoll told of something that was not handed out yet. */
+static inline bool
+FlLoop_HasEvents(const FlLoop *loop)
+{
+    return loop->events_at < loop->events_n;
 }
 
 /* Size of the shared receive buffer. */

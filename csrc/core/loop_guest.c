@@ -63,7 +63,7 @@ FlLoop_Get(FlState *st)
 static int
 guest_settle(FlLoop *loop)
 {
-    bool waiting = !FlLoop_SleepIfEmpty(loop);
+    bool waiting = !FlLoop_SleepIfEmpty(loop) || FlLoop_HasEvents(loop);
 
     if ((waiting || loop->ring_head != loop->ring_tail) && FlLoop_GuestPump(loop) < 0)
         return -1;

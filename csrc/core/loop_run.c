@@ -7,6 +7,10 @@
  * while it runs waits for the next tick, so a callback that schedules itself starves
  * nobody.
  *
+ * A tick hands out events until RECEIVED_LEAST bytes were received; the other events wait
+ * for the next one, before epoll is asked again. So what came is worked on, and answered,
+ * while it stands in the cache.
+ *
  * Before it asks epoll, a tick with nothing to do looks at the two channels that were heard
  * of longest ago among the last few: between ends that answer each other in this process,
  * or faster than the loop comes round, each message goes without epoll. Where that gives
@@ -35,7 +39,7 @@
 #define BUSY_NS (50 * FL_NS_PER_US)
 #define RELEASE_NS (20 * FL_NS_PER_MS) /* see above */
 #define PROMPT_NS (4 * FL_NS_PER_US)   /* a wait that was shorter did not sleep */
-#define MAX_EVENTS 256 /* taken from epoll at once; the rest comes next */
+#define RECEIVED_LEAST ((uint64_t)128 * 1024)
 
 /* Channels looked at in one tick, and events of epoll after which they are; and how rare
  * such ticks become (1 in 2 to the power of it) where that is in vain. */
@@ -109,24 +113,26 @@ run_guesses(FlLoop *loop)
 /* Each event asks again for its watch, and for what the watch wants now: an earlier
  * handler may have closed, changed or reused the descriptor. */
 static int
-run_events(FlLoop *loop, const struct epoll_event *events, int n)
+run_events(FlLoop *loop)
 {
     const struct epoll_event *stray = NULL;
-    bool few = n <= GUESSES; /* where there are more, epoll is worth its call */
+    uint64_t enough = loop->stats.bytes_read + RECEIVED_LEAST;
+    bool few = loop->events_n <= GUESSES; /* else epoll is worth its call */
     int err = 0;
 
     if (!few)
         loop->heard_n = 0;
-    for (int i = 0; i < n && err == 0; i++) {
-        fl_watch *watch = fl_poller_event_watch(&loop->poller, &events[i]);
+    while (FlLoop_HasEvents(loop) && err == 0 && loop->stats.bytes_read < enough) {
+        const struct epoll_event *event = &loop->events[loop->events_at++];
+        fl_watch *watch = fl_poller_event_watch(&loop->poller, event);
         uint32_t ready;
         PyObject *owner;
 
         if (watch == NULL) {
-            stray = stray == NULL ? &events[i] : stray;
+            stray = stray == NULL ? event : stray;
             continue;
         }
-        ready = events[i].events & (watch->events | EPOLLERR | EPOLLHUP);
+        ready = event->events & (watch->events | EPOLLERR | EPOLLHUP);
         if (ready == 0)
             continue;
         loop->stats.events++;
@@ -156,17 +162,17 @@ run_timeout(FlLoop *loop)
 /* Asks epoll: how many events, or -errno. Where the last wait was none, it asks first
  * without letting the GIL go. */
 static int
-run_wait_events(FlLoop *loop, struct epoll_event *events, int64_t timeout)
+run_wait_events(FlLoop *loop, int64_t timeout)
 {
     bool due = loop->now - loop->last_release > RELEASE_NS;
     int n = 0;
 
     if (!due && (timeout == 0 || loop->prompt))
-        n = fl_poller_wait(&loop->poller, events, MAX_EVENTS, 0);
+        n = fl_poller_wait(&loop->poller, loop->events, FL_EVENTS, 0);
     if (n != 0 || (timeout == 0 && !due))
         return n;
     Py_BEGIN_ALLOW_THREADS;
-    n = fl_poller_wait(&loop->poller, events, MAX_EVENTS, timeout);
+    n = fl_poller_wait(&loop->poller, loop->events, FL_EVENTS, timeout);
     Py_END_ALLOW_THREADS;
     loop->last_release = fl_clock_monotonic();
     loop->prompt = n > 0 && loop->last_release - loop->now < PROMPT_NS;
@@ -177,22 +183,23 @@ run_wait_events(FlLoop *loop, struct epoll_event *events, int64_t timeout)
 static int
 run_poll(FlLoop *loop, int64_t timeout)
 {
-    struct epoll_event events[MAX_EVENTS];
     int n;
 
     FlAsyncio_LeaveNow(loop);
     loop->stats.polls++;
     loop->ticks_unpolled = 0;
-    n = run_wait_events(loop, events, timeout);
+    n = run_wait_events(loop, timeout);
     loop->last_poll = loop->now;
+    loop->events_at = 0;
+    loop->events_n = n > 0 ? n : 0;
     if (n >= 0)
-        return run_events(loop, events, n);
+        return run_events(loop);
     errno = -n;
     PyErr_SetFromErrno(PyExc_OSError);
     return -1;
 }
 
-/* Decides whether epoll is asked in this tick, and for how long. */
+/* Events of the last time, or decides whether epoll is asked, and for how long. */
 static int
 run_wait(FlLoop *loop, bool block)
 {
@@ -201,6 +208,10 @@ run_wait(FlLoop *loop, bool block)
     int64_t timeout = 0;
 
     loop->now = fl_clock_monotonic();
+    if (FlLoop_HasEvents(loop)) {
+        FlAsyncio_LeaveNow(loop);
+        return run_events(loop);
+    }
     if (next != NULL && next->when <= loop->now)
         busy = true;
     if (busy || loop->stopping || !block) {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import gc
 import hashlib
 import logging
 import os
 import re
 import socket
+import termios
 import weakref
 from typing import Any
 
@@ -384,6 +387,35 @@ async def test_reader_of_an_endless_transfer_leaves_the_others_their_turn() -> N
     await sending
     await task
     right.close()
+
+
+@on_loop
+async def test_large_messages_are_worked_on_before_all_of_them_were_received() -> None:
+    ends = [tcp_sockets() for _ in range(16)]
+    streams = [IOStream(there) for _, there in ends]
+    left = []
+
+    async def serve(stream: IOStream) -> None:
+        await stream.read_bytes(65_000)
+        left.append(sum(waiting(s) for s in streams))
+
+    tasks = [asyncio.ensure_future(serve(stream)) for stream in streams]
+    await turns()
+    for here, _ in ends:
+        here.send(bytes(65_000))
+    await asyncio.gather(*tasks)
+    assert left[0] > 65_000 * 8
+    assert sum(waiting(s) for s in streams) == 0
+    for (here, _), stream in zip(ends, streams, strict=True):
+        here.close()
+        stream.close()
+
+
+def waiting(stream: IOStream) -> int:
+    """Bytes that the kernel holds for a stream."""
+    have = array.array("i", [0])
+    fcntl.ioctl(stream.fileno(), termios.FIONREAD, have)
+    return have[0]
 
 
 @on_loop
