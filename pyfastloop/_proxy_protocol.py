@@ -90,7 +90,9 @@ class ProxyHeader:
         command, family = data[12], data[13]
         length = int.from_bytes(data[14:_FIXED], "big")
         if length > _V2_MOST - _FIXED:
-            raise ProxyHeaderError(f"a header of {length} bytes")
+            raise ProxyHeaderError(
+                f"a header of {length} bytes, at most {_V2_MOST - _FIXED} are read"
+            )
         if len(data) < _FIXED + length:
             return len(data)
         self._parse_v2(command, family, data[_FIXED : _FIXED + length])

@@ -21,7 +21,7 @@
 #include "net/iostream.h"
 
 #define AHEAD_MOST 65536 /* bytes of later requests kept while one is answered */
-#define EMPTY_MOST 16    /* bytes of empty lines that are no request yet */
+#define EMPTY_MOST 4     /* bytes of empty lines that are no request yet */
 #define BURST_MOST 64    /* pipelined requests answered before the others get a turn */
 
 void
