@@ -142,9 +142,14 @@ FlTimerHandle *
 FlTimerHandle_New(FlLoop *loop, PyObject *callback, PyObject *const *args,
                   Py_ssize_t nargs, PyObject *context, double when)
 {
-    FlTimerHandle *self = (FlTimerHandle *)handle_alloc(
-        loop, loop->st->TimerHandle_type, callback, args, nargs, context);
+    FlTimerHandle *self;
 
+    if (when != when) {
+        PyErr_SetString(PyExc_ValueError, "a deadline must be a number, got nan");
+        return NULL;
+    }
+    self = (FlTimerHandle *)handle_alloc(loop, loop->st->TimerHandle_type, callback,
+                                         args, nargs, context);
     if (self == NULL)
         return NULL;
     self->base.timed = true;

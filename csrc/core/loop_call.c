@@ -128,10 +128,6 @@ static PyObject *
 call_timed(FlLoop *loop, double when, PyObject *const *args, Py_ssize_t nargs,
            PyObject *context)
 {
-    if (when != when) {
-        PyErr_SetString(PyExc_ValueError, "a deadline must be a number, got nan");
-        return NULL;
-    }
     return (PyObject *)FlTimerHandle_New(loop, args[1], args + 2, nargs - 2, context,
                                          when);
 }

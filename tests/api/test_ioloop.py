@@ -8,6 +8,7 @@ import contextvars
 import datetime
 import errno
 import gc
+import math
 import os
 import signal
 import socket
@@ -356,6 +357,11 @@ def test_a_timer_that_arms_itself_for_the_past_starves_nobody(loop, pair):
 def test_add_timeout_refuses_what_is_no_deadline(loop):
     with pytest.raises(TypeError, match="number or a datetime"):
         loop.add_timeout("soon", lambda: None)
+    with pytest.raises(ValueError, match="got nan"):
+        loop.add_timeout(math.nan, print)
+    for call in (loop.call_later, loop.call_at):
+        with pytest.raises(ValueError, match="got nan"):
+            call(math.nan, print)
 
 
 def test_time_is_the_wall_clock(loop):
