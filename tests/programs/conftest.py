@@ -183,4 +183,5 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
     finally:
         started.close()
     assert started.fallen_into_the_trap() == ""
-    assert started.reproaches() == []
+    reproaches = "\n\n".join(started.reproaches())
+    assert not reproaches, reproaches
