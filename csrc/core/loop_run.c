@@ -115,7 +115,8 @@ run_guesses(FlLoop *loop)
 static int
 run_events(FlLoop *loop)
 {
-    const struct epoll_event *stray = NULL;
+    struct epoll_event stray;
+    bool strayed = false;
     uint64_t enough = loop->stats.bytes_read + RECEIVED_LEAST;
     bool few = loop->events_n <= GUESSES; /* else epoll is worth its call */
     int err = 0;
@@ -129,7 +130,8 @@ run_events(FlLoop *loop)
         PyObject *owner;
 
         if (watch == NULL) {
-            stray = stray == NULL ? event : stray;
+            stray = *event;
+            strayed = true;
             continue;
         }
         ready = event->events & (watch->events | EPOLLERR | EPOLLHUP);
@@ -142,8 +144,8 @@ run_events(FlLoop *loop)
         err = watch->ready(loop, watch, ready);
         Py_XDECREF(owner);
     }
-    if (stray != NULL && err == 0 && !loop->closed)
-        err = FlLoop_Stray(loop, stray);
+    if (strayed && err == 0 && !loop->closed)
+        err = FlLoop_Stray(loop, &stray);
     return err;
 }
 
@@ -351,6 +353,7 @@ FlLoop_run(PyObject *obj, PyObject *Py_UNUSED(ignored))
         err = FlLoop_RunOnce(self, true);
     while (err == 0 && !self->stopping);
     self->running = self->stopping = false;
+    self->events_n = 0; /* epoll tells of them again, if they still hold */
     self->thread_id = 0;
     PyThread_tss_set(&st->running, outer_c);
     exc = PyErr_GetRaisedException();

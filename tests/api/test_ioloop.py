@@ -1179,3 +1179,43 @@ def test_what_cannot_be_called_is_refused_at_once(loop, callback):
     ):
         with pytest.raises(TypeError, match="callable"):
             add()
+
+
+def test_an_event_that_waited_when_the_loop_stopped_is_asked_for_anew() -> None:
+    class Stops(asyncio.Protocol):
+        got = 0
+
+        def data_received(self, data: bytes) -> None:
+            self.got += len(data)
+            asyncio.get_running_loop().stop()
+
+    loop = aio.new_event_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        sender = socket.create_connection(listener.getsockname())
+        receiver, _ = listener.accept()
+    ours, other = socket.socketpair()
+    ours.setblocking(False)
+    read: list[bytes] = []
+    failed: list[object] = []
+    loop.set_exception_handler(lambda loop, context: failed.append(context))
+    opening = loop.create_connection(Stops, sock=receiver)
+    transport, protocol = loop.run_until_complete(opening)
+    loop.add_reader(ours, lambda: read.append(ours.recv(1)))
+    # One tick hands out no more events after so much; the other's is left over, or not.
+    sender.sendall(bytes(250_000))
+    other.send(b"x")
+    loop.run_forever()
+    assert protocol.got
+    if not read:
+        read.append(ours.recv(1))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert read == [b"x"]
+    assert not failed
+    transport.abort()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    for sock in (sender, ours, other):
+        sock.close()
