@@ -732,7 +732,7 @@ class Lent:
         return memoryview(self.memory)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="__buffer__ came with 3.12")
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs CPython 3.12")
 @on_loop
 async def test_read_into_memory_that_an_object_of_python_lends() -> None:
     a, b = await tls_pair()
