@@ -31,7 +31,8 @@ coroutine_outcome(FlState *st, PyObject *result, PyObject *context)
     if (result == NULL) {
         if (FlError_IsFatal())
             return NULL;
-        if (st->hook_Return != NULL && PyErr_ExceptionMatches(st->hook_Return)) {
+        if ((st->hook_Return != NULL && PyErr_ExceptionMatches(st->hook_Return)) ||
+            PyErr_ExceptionMatches(PyExc_StopIteration)) { /* both carry a value */
             PyObject *exc = PyErr_GetRaisedException();
 
             result = PyObject_GetAttr(exc, st->str_value);

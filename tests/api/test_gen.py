@@ -101,6 +101,14 @@ def test_return_and_raise_return(loop):
     assert loop.run_sync(main) == [1, 2, 3]
 
 
+def test_a_plain_function_may_end_with_stop_iteration():
+    @gen.coroutine
+    def f():
+        raise StopIteration(3)
+
+    assert f().result() == 3
+
+
 def test_return_carries_value_and_args():
     assert gen.Return(3).value == 3
     assert gen.Return(3).args == (3,)
