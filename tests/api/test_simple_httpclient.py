@@ -1640,8 +1640,8 @@ class TestRedirects:
         pieces, ends = [], []
 
         async def producer(write):
-            await write(b"x")
             try:
+                await write(b"x")
                 await asyncio.Event().wait()
             finally:
                 ends.append(len(server.heads))
