@@ -1641,13 +1641,18 @@ class TestRedirects:
 
         async def producer(write):
             try:
-                await write(b"x")
+                await write(b"begun")
                 await asyncio.Event().wait()
             finally:
                 ends.append(len(server.heads))
 
         def serve(conn, server):
             read_head(conn)
+            sent = b""
+            while b"begun" not in sent:
+                piece = conn.recv(100)
+                assert piece
+                sent += piece
             conn.sendall(
                 b"HTTP/1.1 303 See other\r\nLocation: " + there.url.encode() + b"\r\n"
                 b"Content-Length: 99999999\r\n\r\n" + bytes(1_000_000)
