@@ -60,7 +60,7 @@ def numeric_address(
         if family not in (socket.AF_UNSPEC, each):
             continue
         with contextlib.suppress(OSError, ValueError):
-            socket.inet_pton(each, host)
+            host = socket.inet_ntop(each, socket.inet_pton(each, host))
             address = (host, port) if each == socket.AF_INET else (host, port, 0, 0)
             return each, kind, proto, "", address
     return None

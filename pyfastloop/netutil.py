@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from pyfastloop import _core
+from pyfastloop._aio_connections import numeric_address
 from pyfastloop.concurrent import dummy_executor
 from pyfastloop.ioloop import IOLoop
 from pyfastloop.util import Configurable
@@ -317,7 +318,10 @@ class DefaultExecutorResolver(Resolver):
 
 
 class DefaultLoopResolver(Resolver):
-    """The system's resolver through the loop's own ``getaddrinfo``; the default."""
+    """The system's resolver through the loop's own ``getaddrinfo``; the default.
+
+    A numeric address is its own answer: no thread is asked.
+    """
 
     def resolve(
         self,
@@ -331,6 +335,9 @@ class DefaultLoopResolver(Resolver):
     async def _resolve(
         self, host: str, port: int, family: socket.AddressFamily
     ) -> _Resolved:
+        numeric = numeric_address(host, port, family, socket.SOCK_STREAM, 0)
+        if numeric is not None:
+            return [(numeric[0], numeric[4])]
         found = await asyncio.get_running_loop().getaddrinfo(
             host, port, family=family, type=socket.SOCK_STREAM
         )

@@ -165,6 +165,32 @@ def test_resolvers_resolve(make: Any) -> None:
     main()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0:0:0:0:0:0:0:1", "FE80::00AB"])
+def test_the_default_resolver_asks_nobody_about_numbers(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infos = socket.getaddrinfo(host, 80, type=socket.SOCK_STREAM)
+
+    @on_loop
+    async def main() -> None:
+        asked: list[Any] = []
+
+        def run_in_executor(executor: Any, func: Any, *args: Any) -> Any:
+            asked.append(args)
+            raise socket.gaierror("asked")
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "run_in_executor", run_in_executor)
+        resolver = DefaultLoopResolver()
+        found = await resolver.resolve(host, 80)
+        assert found == [(info[0], info[4]) for info in infos]
+        assert not asked
+        with pytest.raises(socket.gaierror, match="asked"):
+            await resolver.resolve("localhost", 80)
+
+    main()
+
+
 def test_cares_resolver() -> None:
     pytest.importorskip("pycares", reason="needs the dns extra")
 

@@ -23,6 +23,7 @@ import signal
 import socket
 import ssl
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -45,6 +46,7 @@ HERE = Path(pyfastloop.__file__).parent
 TURN_SECONDS = 0.1
 MOST = 5000
 OVER = bytearray(1)  # whether that was so; setting it needs no memory
+STARTED = bytearray(1)  # whether a scenario tried to start a thread
 
 
 def scenario(f: Scenario) -> Scenario:
@@ -55,6 +57,12 @@ def scenario(f: Scenario) -> Scenario:
 def pair() -> tuple[IOStream, IOStream]:
     a, b = socket.socketpair()
     return IOStream(a), IOStream(b)
+
+
+def never_start(thread: threading.Thread) -> None:
+    """CPython waits for ever for a thread that has no memory to begin."""
+    STARTED[0] = True
+    raise RuntimeError("can't start new thread")
 
 
 def over(loop: Any) -> None:
@@ -821,6 +829,8 @@ def spared(run: Scenario, n: int) -> bool:
     steps.close()
     if loop.asyncio_loop.is_running():
         raise SystemError(f"allocation {n}: the loop runs on")
+    if STARTED[0]:
+        raise SystemError("a scenario starts a thread, which nomemory.py cannot try")
     loop.close()
     gc.collect()
     return left
@@ -830,6 +840,7 @@ def main(name: str, every: bool) -> None:
     logging.disable(logging.CRITICAL)
     sys.unraisablehook = lambda unraisable: None
     warnings.simplefilter("ignore")
+    threading.Thread.start = never_start  # type: ignore[method-assign]
     run = SCENARIOS[name]
     signal.alarm(0 if every else 150)
     for _ in range(3):  # what is made once is made
