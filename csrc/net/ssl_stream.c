@@ -153,15 +153,14 @@ holds_more(FlSSLIOStream *tls, bool *holds)
 static PyObject *
 read_into(FlLoop *loop, PyObject *method, PyObject *count, char *buf, size_t n)
 {
-    PyObject *args[3] = {NULL, count, FlLoop_ViewBuffer(loop, buf)}, *result;
+    PyObject *view = FlLoop_ViewBuffer(loop, buf), *result;
 
-    if (args[2] == NULL)
+    if (view == NULL)
         return PyErr_Occurred()
                    ? NULL
                    : FlTls_CallWithView(method, count, buf, n, PyBUF_WRITE);
-    result =
-        PyObject_Vectorcall(method, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    Py_DECREF(args[2]);
+    result = FlTls_CallTwo(method, count, view);
+    Py_DECREF(view);
     return result;
 }
 

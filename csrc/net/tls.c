@@ -116,19 +116,10 @@ PyObject *
 FlTls_CallWithView(PyObject *method, PyObject *count, char *p, size_t n, int flags)
 {
     PyObject *view = PyMemoryView_FromMemory(p, (Py_ssize_t)n, flags);
-    PyObject *args[3] = {NULL, count, view};
-    PyObject *result;
+    PyObject *result = view == NULL    ? NULL
+                       : count == NULL ? PyObject_CallOneArg(method, view)
+                                       : FlTls_CallTwo(method, count, view);
 
-    if (view == NULL)
-        return NULL;
-    if (count == NULL) {
-        args[1] = view;
-        result = PyObject_Vectorcall(method, args + 1,
-                                     1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    } else {
-        result = PyObject_Vectorcall(method, args + 1,
-                                     2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    }
     FlView_End(view);
     return result;
 }
@@ -143,19 +134,16 @@ is_whole(PyObject *owner, const char *p, size_t n)
 PyObject *
 FlTls_CallWithBytes(PyObject *method, PyObject *owner, const char *p, size_t n)
 {
-    PyObject *args[2] = {NULL, NULL}, *result;
+    PyObject *bytes, *result;
 
     if (is_whole(owner, p, n))
-        args[1] = Py_NewRef(owner);
+        bytes = Py_NewRef(owner);
     else if (n > COPY_MOST)
         return FlTls_CallWithView(method, NULL, (char *)p, n, PyBUF_READ);
     else
-        args[1] = PyBytes_FromStringAndSize(p, (Py_ssize_t)n);
-    if (args[1] == NULL)
-        return NULL;
-    result =
-        PyObject_Vectorcall(method, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    Py_DECREF(args[1]);
+        bytes = PyBytes_FromStringAndSize(p, (Py_ssize_t)n);
+    result = bytes == NULL ? NULL : PyObject_CallOneArg(method, bytes);
+    Py_XDECREF(bytes);
     return result;
 }
 
@@ -331,20 +319,19 @@ FlTls_Read(FlState *st, FlTls *tls, char *buf, size_t n)
 ssize_t
 FlTls_ReadBytes(FlState *st, FlTls *tls, size_t n, PyObject **bytes)
 {
-    PyObject *args[2] = {NULL, NULL};
+    PyObject *count;
     ssize_t got;
 
     *bytes = NULL;
     if (tls->busy)
         return -EAGAIN;
-    args[1] = PyLong_FromSize_t(n);
-    if (args[1] == NULL)
+    count = PyLong_FromSize_t(n);
+    if (count == NULL)
         return FL_TLS_RAISED;
     tls->busy = true;
-    *bytes = PyObject_Vectorcall(tls->read, args + 1,
-                                 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    *bytes = PyObject_CallOneArg(tls->read, count);
     tls->busy = false;
-    Py_DECREF(args[1]);
+    Py_DECREF(count);
     if (*bytes == NULL) {
         got = raised(st);
     } else if (!PyBytes_Check(*bytes)) {

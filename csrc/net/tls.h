@@ -145,6 +145,16 @@ int FlTls_Notify(FlState *st, FlTls *tls);
 PyObject *FlTls_CallWithBytes(PyObject *method, PyObject *owner, const char *p,
                               size_t n);
 
+/* method(count, view). New reference or NULL. escapes */
+static inline PyObject *
+FlTls_CallTwo(PyObject *method, PyObject *count, PyObject *view)
+{
+    PyObject *args[3] = {NULL, count, view};
+
+    return PyObject_Vectorcall(method, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                               NULL);
+}
+
 /* method([count,] view of p[0..n)), the view released afterwards: nobody may keep one of
  * memory that is not Python's. New reference or NULL. escapes */
 PyObject *FlTls_CallWithView(PyObject *method, PyObject *count, char *p, size_t n,

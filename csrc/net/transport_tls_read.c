@@ -2,8 +2,8 @@
  *
  * What came in one event is decrypted into one object: a bytes of at most its size, made by
  * the SSLObject where it is one record, or the memory of a BufferedProtocol as often as it
- * gives some. Both belong to this file while
- * the SSLObject writes into them, whatever its callbacks do.
+ * gives some. Both belong to this file while the SSLObject writes into them, whatever its
+ * callbacks do.
  *
  * Layer: net. Threads: the loop's.
  */
