@@ -80,6 +80,13 @@ _STEP = 64 * 1024
 _FREE_OF_RATIO = 1024 * 1024
 
 
+def _collects_body(connection: httputil.HTTPConnection | None) -> None:
+    """The body of its request is for nobody before it is whole: it has to come at the
+    least rate (``min_body_rate``)."""
+    if isinstance(connection, HTTP1Connection):
+        connection._collects = True
+
+
 class _BodyTooLargeError(httputil.HTTPInputError):
     _status = 413
 

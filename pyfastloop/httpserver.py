@@ -23,9 +23,9 @@ from pyfastloop import _core, httputil, iostream, netutil
 from pyfastloop._proxy_protocol import Greeting
 from pyfastloop.escape import native_str
 from pyfastloop.http1connection import (
-    HTTP1Connection,
     HTTP1ConnectionParameters,
     HTTP1ServerConnection,
+    _collects_body,
 )
 from pyfastloop.tcpserver import TCPServer
 from pyfastloop.util import Configurable
@@ -335,8 +335,7 @@ class _CallableAdapter(httputil.HTTPMessageDelegate):
             start_line=start_line,
             headers=headers,
         )
-        if isinstance(self.connection, HTTP1Connection):
-            self.connection._collects = True
+        _collects_body(self.connection)
         return None
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:

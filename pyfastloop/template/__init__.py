@@ -3,7 +3,7 @@
     t = Template("<html>{{ greeting }}</html>")
     t.generate(greeting="hello")           # bytes: b"<html>hello</html>"
 
-    loader = Loader("/home/me/pages")
+    loader = Loader("pages")
     loader.load("page.html").generate(items=items)
 
 Expressions stand between ``{{`` and ``}}``, directives between ``{%`` and ``%}``,

@@ -13,7 +13,7 @@ from typing import Any
 
 from pyfastloop import gen, httputil
 from pyfastloop.concurrent import Future, future_set_result_unless_cancelled
-from pyfastloop.http1connection import HTTP1Connection
+from pyfastloop.http1connection import _collects_body
 from pyfastloop.log import access_log, app_log
 from pyfastloop.routing import (
     AnyMatches,
@@ -314,8 +314,7 @@ class _HandlerDelegate(httputil.HTTPMessageDelegate):
         headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
         if not self.stream_request_body:
-            if isinstance(self.connection, HTTP1Connection):
-                self.connection._collects = True
+            _collects_body(self.connection)
             return None
         request: Any = self.request
         request._body_future = Future()
