@@ -64,6 +64,13 @@ def fetch_all(urls, *, client=None, **kwargs):
     return run(main)
 
 
+def serve_half(conn, server):
+    """A body that stops, until the client leaves."""
+    server.request(conn)
+    conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+    assert conn.recv(1) == b""
+
+
 class TestPool:
     def test_fifty_fetches_open_one_connection(self):
         with RawServer(serve_answers(ok())) as server:
@@ -645,14 +652,9 @@ class TestTimeouts:
         assert f"127.0.0.1:{server.port}" in str(error)
 
     def test_in_the_middle_of_a_body(self):
-        def serve(conn, server):
-            server.request(conn)
-            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
-            assert conn.recv(1) == b""
-
         for seconds in longer_and_longer(0.1):
             pieces = []
-            with RawServer(serve) as server:
+            with RawServer(serve_half) as server:
                 error = fetch_error(
                     server.url,
                     request_timeout=seconds,
@@ -679,14 +681,9 @@ class TestTimeouts:
                 break
 
     def test_inactivity(self):
-        def serve(conn, server):
-            server.request(conn)
-            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
-            assert conn.recv(1) == b""
-
         for seconds in longer_and_longer(0.05):
             pieces = []
-            with RawServer(serve) as server:
+            with RawServer(serve_half) as server:
                 error = fetch_error(
                     server.url,
                     inactivity_timeout=seconds,
