@@ -14,9 +14,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+IN_CI = os.environ.get("CI") == "true"
+
 # A machine that is shared is sometimes slow: no test fails for the time that it took.
+# CI asks a commit the same questions each time; everywhere else they are new ones.
 settings.register_profile(
-    "house", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "house",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=IN_CI,
 )
 settings.load_profile("house")
 os.environ.setdefault("ASYNC_TEST_TIMEOUT", "60")  # of pyfastloop.testing
@@ -29,7 +35,6 @@ if _package is not None and _package.origin is not None:
     if _home == str(Path(__file__).resolve().parents[1]):
         os.environ["PYTHONPATH"] = _home
 
-IN_CI = os.environ.get("CI") == "true"
 SECONDS_A_TEST = float(os.environ.get("PYFASTLOOP_TEST_SECONDS", "180"))
 
 # Skips that say something about the interpreter, not about what is not installed.
