@@ -83,6 +83,7 @@ class _Transfer:
         self.buffer = BytesIO()
         self.size = 0
         self.error: BaseException | None = None
+        self.future: _core.FetchFuture | None = None
         self.abort: Callable[[], None]  # for FetchFuture.cancel
 
 
@@ -110,15 +111,19 @@ class CurlAsyncHTTPClient(AsyncHTTPClient):
         self._work_queued = False
 
     def close(self) -> None:
-        """End all transfers and give libcurl's handles back."""
+        """Give libcurl's handles back and end what is under way or waits.
+
+        Whoever waits for such a fetch gets a `CurlError`.
+        """
         if self._closed:
             return
         super().close()
         if self._timer is not None:
             self.io_loop.remove_timeout(self._timer)
             self._timer = None
+        unfinished = [*self._running.values(), *self._waiting]
         self._waiting.clear()
-        for transfer in list(self._running.values()):
+        for transfer in unfinished:
             self._remove(transfer)
         for curl in self._free:
             curl.close()
@@ -126,6 +131,18 @@ class CurlAsyncHTTPClient(AsyncHTTPClient):
         for fd in list(self._descriptors):
             self.io_loop.remove_handler(fd)
         self._descriptors.clear()
+        for transfer in unfinished:
+            self._end_with_client(transfer)
+
+    def _end_with_client(self, transfer: _Transfer) -> None:
+        error = CurlError(
+            self._pycurl.E_ABORTED_BY_CALLBACK,
+            f"The client was closed: {transfer.request.url}",
+        )
+        transfer.callback(HTTPResponse(transfer.request, code=599, error=error))
+        future = transfer.future
+        if future is not None and future.done() and not future.cancelled():
+            future.exception()  # where nobody waits, nothing went wrong
 
     def fetch_impl(
         self, request: HTTPRequest, callback: Callable[[HTTPResponse], None]
@@ -135,6 +152,7 @@ class CurlAsyncHTTPClient(AsyncHTTPClient):
         transfer.abort = functools.partial(self._abort, transfer)
         future = getattr(callback, "__self__", None)
         if isinstance(future, _core.FetchFuture):
+            transfer.future = future
             future.underway = transfer
         self._waiting.append(transfer)
         self._start_waiting()
@@ -384,11 +402,17 @@ class CurlAsyncHTTPClient(AsyncHTTPClient):
             "Expect", "100-continue" if request.expect_100_continue else ""
         )
         headers.setdefault("Pragma", "")
-        options = {"GET": pycurl.HTTPGET, "POST": pycurl.POST, "HEAD": pycurl.NOBODY}
+        # A method set by its name would stay what it is when 303 turns it into GET.
+        options = {
+            "GET": pycurl.HTTPGET,
+            "HEAD": pycurl.NOBODY,
+            "POST": pycurl.POST,
+            "PUT": pycurl.UPLOAD,
+        }
         with_body = method in ("POST", "PUT", "PATCH")
         if method in options:
             curl.setopt(options[method], 1)
-        elif method in ("PUT", "DELETE", "OPTIONS", "PATCH") or (
+        elif method in ("DELETE", "OPTIONS", "PATCH") or (
             request.allow_nonstandard_methods
         ):
             curl.setopt(pycurl.CUSTOMREQUEST, method)

@@ -207,15 +207,15 @@ def _headers(
 ) -> httputil.HTTPHeaders:
     """All headers of the request. Sets ``keep``, ``length`` and ``chunked``."""
     given = proxy.request.headers
+    if not isinstance(given, httputil.HTTPHeaders):
+        given = httputil.HTTPHeaders(given)  # of a mapping, or of pairs
     headers = httputil.HTTPHeaders()
     headers["Host"] = here.authority
-    for name, value in (
-        given.get_all() if isinstance(given, httputil.HTTPHeaders) else given.items()
-    ):
+    for name, value in given.get_all():
         if name.lower() == "host":
             headers["Host"] = value
         else:
-            headers.add(name, value)
+            headers.add(name, value.strip(httputil.HTTP_WHITESPACE))
     connection = headers.get("Connection")
     if connection is not None:
         out.keep = out.keep and "close" not in connection.lower()

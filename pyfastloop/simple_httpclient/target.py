@@ -121,10 +121,16 @@ def redirected(
     What a method change leaves without a body loses the headers that described it.
     To another origin no credentials go along: Authorization, Cookie and
     Proxy-Authorization headers, user name and password. Host always follows the URL.
+    A user that *location* names is the server's choice and not the program's: it is
+    left out (RFC 9110 section 4.2.4).
     """
     new = copy.copy(request)
     new.url = urljoin(here.url, location)
     there = parse_url(new.url)
+    if "@" in there.parsed.netloc and there.parsed.netloc != here.parsed.netloc:
+        bare = there.parsed.netloc.rpartition("@")[2]
+        new.url = there.parsed._replace(netloc=bare).geturl()
+        there = parse_url(new.url)
     headers = httputil.HTTPHeaders(request.headers)
     headers.pop("Host", None)
     if (code == 303 and request.method != "HEAD") or (
@@ -140,7 +146,7 @@ def redirected(
         for name in _CREDENTIAL_HEADERS:
             headers.pop(name, None)
         new.auth_username = new.auth_password = new.auth_mode = None
-    elif new.auth_username is None and there.username is None and here.username:
+    elif there.username is None and here.username is not None:
         # Same origin: what the first URL said of the user stays true.
         new.auth_username, new.auth_password = here.username, here.password or ""
     new.headers = headers

@@ -115,6 +115,14 @@ class TestCurl:
         assert b"".join(pieces) == b"body"
         assert lines[0] == "HTTP/1.1 200 OK\r\n"
 
+    @pytest.mark.parametrize("method", ["POST", "PUT"])
+    def test_303_asks_for_something_else(self, method):
+        answers = (ok(b"", "Location: /to", status="303 See Other"), ok())
+        with RawServer(serve_answers(*answers)) as server:
+            curl_fetch(server.url, method=method, body=b"payload")
+        assert server.heads[1].startswith(b"GET /to ")
+        assert server.bodies == [b"payload", b""]
+
     def test_auth(self):
         with RawServer(serve_answers(ok())) as server:
             curl_fetch(server.url, auth_username="u", auth_password="p")
@@ -188,6 +196,30 @@ class TestCurl:
 
         with RawServer(serve) as server:
             run(main, server)
+
+    def test_closing_ends_what_is_under_way_and_what_waits(self):
+        heard = []
+
+        async def main(server):
+            http = CurlAsyncHTTPClient(force_instance=True, max_clients=1)
+            http.fetch(server.url, heard.append)
+            futures = [http.fetch(server.url) for _ in range(2)]
+            while not server.heads:
+                await asyncio.sleep(0.001)
+            http.close()
+            for future in futures:
+                with pytest.raises(CurlError, match="client was closed"):
+                    await future
+            while not heard:
+                await asyncio.sleep(0)
+
+        def serve(conn, server):
+            server.request(conn)
+            assert conn.recv(1) == b""
+
+        with RawServer(serve) as server:
+            run(main, server)
+        assert [response.code for response in heard] == [599]
 
     def test_configured(self):
         saved = AsyncHTTPClient._save_configuration()

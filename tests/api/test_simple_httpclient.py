@@ -35,7 +35,7 @@ from raw_http import (
     server_tls,
 )
 
-from pyfastloop import gen
+from pyfastloop import gen, httputil
 from pyfastloop.httpclient import HTTPClientError
 from pyfastloop.ioloop import IOLoop
 from pyfastloop.netutil import Resolver
@@ -791,6 +791,18 @@ class TestRequests:
     def test_if_modified_since(self):
         head = self.head(if_modified_since=784111777)
         assert header(head, "If-Modified-Since") == "Sun, 06 Nov 1994 08:49:37 GMT"
+
+    def test_headers_as_pairs(self):
+        head = self.head(headers=[("X-Mine", "1"), ("Host", "other.test")])
+        assert header(head, "X-Mine") == "1"
+        assert head.count(b"Host:") == 1
+        assert header(head, "Host") == "other.test"
+
+    def test_white_space_around_a_value_is_left_out(self):
+        headers = httputil.HTTPHeaders()
+        headers["X-Mine"] = "\t1 "
+        assert b"\r\nX-Mine: 1\r\n" in self.head(headers=headers)
+        assert b"\r\nX-Mine: 1\r\n" in self.head(headers={"X-Mine": " 1 "})
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
     def test_bodies(self, method):
@@ -1595,6 +1607,32 @@ class TestRedirects:
         with RawServer(serve_answers(redirect("/to"), ok())) as server:
             fetch(f"http://u:p@127.0.0.1:{server.port}/")
         assert header(server.heads[1], "Authorization") == "Basic dTpw"
+
+    def location_with_a_user(self, host, **kwargs):
+        def serve(conn, server):
+            while server.request(conn):
+                to = f"http://x:y@{host}:{server.port}/to"
+                conn.sendall(redirect(to) if len(server.heads) == 1 else ok())
+
+        with RawServer(serve) as server:
+            response = fetch(
+                server.url,
+                client={"hostname_mapping": {"other.test": "127.0.0.1"}},
+                **kwargs,
+            )
+        assert response.effective_url == f"http://{host}:{server.port}/to"
+        return header(server.heads[1], "Authorization")
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "other.test"])
+    def test_a_server_does_not_choose_the_user(self, host):
+        assert self.location_with_a_user(host) is None
+
+    def test_the_programs_user_stays(self):
+        token = {"Authorization": "Bearer secret"}
+        here = "127.0.0.1"
+        assert self.location_with_a_user(here, headers=token) == "Bearer secret"
+        assert self.location_with_a_user(here, auth_username="u") == "Basic dTo="
+        assert self.location_with_a_user("other.test", headers=token) is None
 
     def test_to_another_scheme_is_an_error(self):
         with RawServer(serve_answers(redirect("file:///etc/passwd"))) as server:
