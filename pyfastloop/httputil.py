@@ -314,7 +314,13 @@ def format_timestamp(
 # ---------------------------------------------------------------- ranges
 
 _RANGE = re.compile(r"[ \t]*bytes[ \t]*=[ \t]*([0-9]*)[ \t]*-[ \t]*([0-9]*)[ \t]*")
-_RANGE_DIGITS = 18
+_NO_FILE_IS_SO_LONG = 10**18
+
+
+def _position(digits: str) -> int:
+    """A place in a file; one beyond the end of any, however many digits it has."""
+    significant = digits.lstrip("0")
+    return int(significant or "0") if len(significant) <= 18 else _NO_FILE_IS_SO_LONG
 
 
 def _parse_request_range(range_header: str) -> tuple[int | None, int | None] | None:
@@ -327,13 +333,11 @@ def _parse_request_range(range_header: str) -> tuple[int | None, int | None] | N
     if match is None:
         return None
     first, last = match.groups()
-    if len(first) > _RANGE_DIGITS or len(last) > _RANGE_DIGITS:
-        return None
     if first:
-        return int(first), int(last) + 1 if last else None
+        return _position(first), _position(last) + 1 if last else None
     if not last:
         return None, None
-    length = int(last)
+    length = _position(last)
     return (-length, None) if length else (None, 0)
 
 
@@ -361,10 +365,16 @@ def _parse_header(line: str) -> tuple[str, dict[str, str]]:
     ('form-data', {'name': 'a', 'filename': 'b;c'})
     """
     value, pairs = _core.split_params(line)
-    params = email.utils.decode_params([("", ""), *pairs])
+    try:
+        params = email.utils.decode_params([("", ""), *pairs])
+    except ValueError:  # of int(): "a*1000…" has more digits than it takes
+        return value, dict(pairs)
     found = {}
     for name, raw in params[1:]:
-        text = email.utils.collapse_rfc2231_value(raw)
+        try:
+            text = email.utils.collapse_rfc2231_value(raw)
+        except UnicodeError:  # "idna" and "undefined" do not replace what is wrong
+            text = raw[2]
         if isinstance(raw, tuple) and len(text) > 1 and text[0] == text[-1] == '"':
             text = text[1:-1]
         found[name] = text
@@ -472,6 +482,20 @@ def parse_body_arguments(
             raise HTTPInputError(f"Invalid multipart/form-data: {error}") from error
 
 
+def _part_names(
+    name: str, filename: str | None, kind: str, value: bytes, extended: str | None
+) -> tuple[str, str | None, str, bytes]:
+    """A part of a form; its names by RFC 2231 where its disposition uses that."""
+    if extended is not None:
+        params = _parse_header(extended)[1]
+        if "name" not in params:
+            raise HTTPInputError(
+                "multipart/form-data missing name in Content-Disposition"
+            )
+        name, filename = params["name"], params.get("filename")
+    return name, filename, kind, value
+
+
 def parse_multipart_form_data(
     boundary: bytes,
     data: bytes,
@@ -494,7 +518,8 @@ def parse_multipart_form_data(
     parts = _core.multipart_parts(
         boundary, data, config.max_parts, config.max_part_header_size
     )
-    for name, filename, content_type, value in parts:
+    found = [_part_names(*part) for part in parts]
+    for name, filename, content_type, value in found:
         if filename:
             files.setdefault(name, []).append(
                 HTTPFile(filename=filename, body=value, content_type=content_type)

@@ -302,57 +302,31 @@ multipart_text(int reason)
     }
 }
 
-/* The text of `charset'language'%e2…`, or NULL without an exception when it is none. */
-static PyObject *
-extended_text(fl_span value)
-{
-    fl_span charset, language, encoded;
-    PyObject *text;
-    char name[32], *room;
-    size_t n;
-
-    if (!fl_param_extended(value, &charset, &language, &encoded) ||
-        charset.n >= sizeof(name))
-        return NULL;
-    memcpy(name, charset.p, charset.n);
-    name[charset.n] = 0;
-    room = PyMem_Malloc(encoded.n + 1);
-    if (room == NULL)
-        return PyErr_NoMemory();
-    n = fl_percent_decode(room, encoded, false);
-    text = PyUnicode_Decode(room, (Py_ssize_t)n, name, "replace");
-    PyMem_Free(room);
-    if (text == NULL && PyErr_ExceptionMatches(PyExc_LookupError))
-        PyErr_Clear();
-    return text;
-}
-
-/* (name, filename or None, content type, data) */
+/* (name, filename or None, content type, data, extended disposition or None) */
 static PyObject *
 part_tuple(const fl_part *part)
 {
     PyObject *name = param_text(part->name, part->name_escaped);
-    PyObject *filename = NULL, *type, *data;
+    PyObject *filename = part->has_filename
+                             ? param_text(part->filename, part->filename_escaped)
+                             : Py_NewRef(Py_None);
+    PyObject *type = part->content_type.p == NULL
+                         ? PyUnicode_FromString("application/unknown")
+                         : param_text(part->content_type, false);
+    PyObject *data = PyBytes_FromStringAndSize(part->data.p, (Py_ssize_t)part->data.n);
+    PyObject *extended = part->extended.p == NULL ? Py_NewRef(Py_None)
+                                                  : param_text(part->extended, false);
 
-    if (part->filename_ext.p != NULL)
-        filename = extended_text(part->filename_ext);
-    if (filename == NULL && !PyErr_Occurred())
-        filename = part->has_filename
-                       ? param_text(part->filename, part->filename_escaped)
-                       : Py_NewRef(Py_None);
-    type = part->content_type.p == NULL
-               ? PyUnicode_FromString("application/unknown")
-               : PyUnicode_DecodeUTF8(part->content_type.p,
-                                      (Py_ssize_t)part->content_type.n, "replace");
-    data = PyBytes_FromStringAndSize(part->data.p, (Py_ssize_t)part->data.n);
-    if (name == NULL || filename == NULL || type == NULL || data == NULL) {
+    if (name == NULL || filename == NULL || type == NULL || data == NULL ||
+        extended == NULL) {
         Py_XDECREF(name);
         Py_XDECREF(filename);
         Py_XDECREF(type);
         Py_XDECREF(data);
+        Py_XDECREF(extended);
         return NULL;
     }
-    return Py_BuildValue("NNNN", name, filename, type, data);
+    return Py_BuildValue("NNNNN", name, filename, type, data, extended);
 }
 
 static PyObject *

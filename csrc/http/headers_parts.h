@@ -26,7 +26,7 @@ FlHTTPHeaders_IsExact(FlHTTPHeaders *self)
 void FlHTTPHeaders_DropEntries(FlHTTPHeaders *self);
 
 /* [(name, value), ...], grouped by name; joined: one pair a name. New list. */
-PyObject *FlHTTPHeaders_Pairs(FlHTTPHeaders *self, bool joined);
+PyObject *FlHTTPHeaders_Pairs(FlHTTPHeaders *self);
 
 /* ---- headers_parse.c: methods. escapes, where a subclass has its own add ---- */
 

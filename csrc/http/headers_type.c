@@ -273,7 +273,7 @@ headers_iter(PyObject *self)
 }
 
 PyObject *
-FlHTTPHeaders_Pairs(FlHTTPHeaders *self, bool joined)
+FlHTTPHeaders_Pairs(FlHTTPHeaders *self)
 {
     PyObject *list = PyList_New(0);
 
@@ -282,20 +282,16 @@ FlHTTPHeaders_Pairs(FlHTTPHeaders *self, bool joined)
             continue;
         for (int32_t at = i; at >= 0; at = self->entries[at].next) {
             PyObject *name = FlHTTPHeaders_Name(self, at);
-            PyObject *value = joined ? FlHTTPHeaders_Joined(self, at)
-                                     : Py_XNewRef(FlHTTPHeaders_Value(self, at));
+            PyObject *value = FlHTTPHeaders_Value(self, at);
             PyObject *pair =
                 name == NULL || value == NULL ? NULL : PyTuple_Pack(2, name, value);
             int err = pair == NULL ? -1 : PyList_Append(list, pair);
 
-            Py_XDECREF(value);
             Py_XDECREF(pair);
             if (err < 0) {
                 Py_DECREF(list);
                 return NULL;
             }
-            if (joined)
-                break;
         }
     }
     return list;
@@ -304,7 +300,7 @@ FlHTTPHeaders_Pairs(FlHTTPHeaders *self, bool joined)
 static PyObject *
 headers_get_all(PyObject *self, PyObject *unused)
 {
-    PyObject *list = FlHTTPHeaders_Pairs(FlHTTPHeaders_Cast(self), false);
+    PyObject *list = FlHTTPHeaders_Pairs(FlHTTPHeaders_Cast(self));
     PyObject *iterator = list == NULL ? NULL : PyObject_GetIter(list);
 
     (void)unused;
@@ -313,12 +309,21 @@ headers_get_all(PyObject *self, PyObject *unused)
 }
 
 static PyObject *
-headers_get_list(PyObject *op, PyObject *name)
+headers_get_list(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                 PyObject *kwnames)
 {
     FlHTTPHeaders *self = FlHTTPHeaders_Cast(op);
-    PyObject *list = PyList_New(0);
+    bool named =
+        kwnames != NULL && PyTuple_GET_SIZE(kwnames) == 1 && nargs == 0 &&
+        PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "name") == 0;
+    PyObject *list;
 
-    for (int32_t at = headers_find(op, name); list != NULL && at >= 0;
+    if (!named && (nargs != 1 || (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0))) {
+        PyErr_SetString(PyExc_TypeError, "get_list() takes a name");
+        return NULL;
+    }
+    list = PyList_New(0);
+    for (int32_t at = headers_find(op, args[0]); list != NULL && at >= 0;
          at = self->entries[at].next) {
         PyObject *value = FlHTTPHeaders_Value(self, at);
 
@@ -328,22 +333,34 @@ headers_get_list(PyObject *op, PyObject *name)
     return list;
 }
 
+/* `default` of get(name, default) and pop(name, default): *out is borrowed, and as it
+ * was where none is given. -1 with TypeError for other arguments. */
+static int
+read_default(const char *function, PyObject *const *args, Py_ssize_t nargs,
+             PyObject *kwnames, PyObject **out)
+{
+    Py_ssize_t named = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+
+    if (nargs < 1 || nargs + named > 2 ||
+        (named == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0),
+                                                        "default") != 0)) {
+        PyErr_Format(PyExc_TypeError, "%s() takes a name and optionally a default",
+                     function);
+        return -1;
+    }
+    if (nargs + named == 2)
+        *out = args[1];
+    return 0;
+}
+
 static PyObject *
 headers_get(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     PyObject *fallback = Py_None;
     int32_t at;
 
-    if (kwnames != NULL && PyTuple_GET_SIZE(kwnames) == 1 && nargs == 1 &&
-        PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "default") == 0)
-        fallback = args[1];
-    else if (nargs < 1 || nargs > 2 ||
-             (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0)) {
-        PyErr_SetString(PyExc_TypeError, "get() takes a name and optionally a default");
+    if (read_default("get", args, nargs, kwnames, &fallback) < 0)
         return NULL;
-    }
-    if (nargs == 2)
-        fallback = args[1];
     if (!FlHTTPHeaders_IsExact(FlHTTPHeaders_Cast(self))) {
         PyObject *found = PyObject_GetItem(self, args[0]);
 
@@ -358,20 +375,18 @@ headers_get(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *k
 }
 
 static PyObject *
-headers_pop(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+headers_pop(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *value;
+    PyObject *fallback = NULL, *value;
 
-    if (nargs < 1 || nargs > 2) {
-        PyErr_SetString(PyExc_TypeError, "pop() takes a name and maybe a default");
+    if (read_default("pop", args, nargs, kwnames, &fallback) < 0)
         return NULL;
-    }
     value = PyObject_GetItem(self, args[0]);
     if (value == NULL) {
-        if (nargs < 2 || !PyErr_ExceptionMatches(PyExc_KeyError))
+        if (fallback == NULL || !PyErr_ExceptionMatches(PyExc_KeyError))
             return NULL;
         PyErr_Clear();
-        return Py_NewRef(args[1]);
+        return Py_NewRef(fallback);
     }
     if (PyObject_DelItem(self, args[0]) < 0)
         Py_CLEAR(value);
@@ -394,10 +409,10 @@ static PyMethodDef headers_methods[] = {
      PyDoc_STR("Add a value; those of the same name are kept.")},
     {"get", (PyCFunction)(void (*)(void))headers_get, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("The joined value of a name, or the default.")},
-    {"pop", (PyCFunction)(void (*)(void))headers_pop, METH_FASTCALL,
+    {"pop", (PyCFunction)(void (*)(void))headers_pop, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("Remove a name and give its joined value, or the default.")},
-    {"get_list", headers_get_list, METH_O,
-     PyDoc_STR("All values of a name, one by one.")},
+    {"get_list", (PyCFunction)(void (*)(void))headers_get_list,
+     METH_FASTCALL | METH_KEYWORDS, PyDoc_STR("All values of a name, one by one.")},
     {"get_all", headers_get_all, METH_NOARGS,
      PyDoc_STR("All (name, value) pairs, repeated names repeated.")},
     {"parse_line", (PyCFunction)(void (*)(void))FlHTTPHeaders_parse_line,

@@ -1,7 +1,8 @@
 /* headers_whole.c -- HTTPHeaders as a whole: printed, copied, compared, pickled.
  *
  * All of them go through the list of pairs, which keeps repeated names apart; only a
- * comparison joins their values, since other mappings have one value a name.
+ * comparison asks as any mapping is asked, since other mappings have one value a name
+ * and a subclass may have its own.
  *
  * Invariant: nothing here walks the map while user code runs.
  *
@@ -12,7 +13,7 @@
 PyObject *
 FlHTTPHeaders_str(PyObject *self)
 {
-    PyObject *list = FlHTTPHeaders_Pairs(FlHTTPHeaders_Cast(self), false);
+    PyObject *list = FlHTTPHeaders_Pairs(FlHTTPHeaders_Cast(self));
     PyObject *lines, *empty, *text = NULL;
 
     if (list == NULL)
@@ -39,7 +40,7 @@ FlHTTPHeaders_str(PyObject *self)
 PyObject *
 FlHTTPHeaders_repr(PyObject *op)
 {
-    PyObject *list = FlHTTPHeaders_Pairs(FlHTTPHeaders_Cast(op), false);
+    PyObject *list = FlHTTPHeaders_Pairs(FlHTTPHeaders_Cast(op));
     PyObject *text = NULL;
 
     if (list != NULL)
@@ -61,7 +62,7 @@ PyObject *
 FlHTTPHeaders_compare(PyObject *self, PyObject *other, int op)
 {
     FlState *st = FlHTTPHeaders_Cast(self)->st;
-    PyObject *mapping, *mine, *list, *theirs = NULL, *answer = NULL;
+    PyObject *mapping, *mine, *theirs, *answer = NULL;
     int is_mapping;
 
     if (op != Py_EQ && op != Py_NE)
@@ -71,14 +72,11 @@ FlHTTPHeaders_compare(PyObject *self, PyObject *other, int op)
     if (is_mapping <= 0)
         return is_mapping < 0 ? NULL : Py_NewRef(Py_NotImplemented);
     mine = PyDict_New();
-    list = FlHTTPHeaders_Pairs(FlHTTPHeaders_Cast(self), true);
-    if (mine != NULL && list != NULL && PyDict_MergeFromSeq2(mine, list, 1) == 0) {
-        theirs = PyDict_New();
-        if (theirs != NULL && PyDict_Update(theirs, other) == 0)
-            answer = PyObject_RichCompare(mine, theirs, op);
-    }
+    theirs = PyDict_New();
+    if (mine != NULL && theirs != NULL && PyDict_Update(mine, self) == 0 &&
+        PyDict_Update(theirs, other) == 0)
+        answer = PyObject_RichCompare(mine, theirs, op);
     Py_XDECREF(mine);
-    Py_XDECREF(list);
     Py_XDECREF(theirs);
     return answer;
 }
@@ -89,7 +87,7 @@ static PyObject *
 headers_getstate(PyObject *op, PyObject *unused)
 {
     FlHTTPHeaders *self = FlHTTPHeaders_Cast(op);
-    PyObject *list = FlHTTPHeaders_Pairs(self, false);
+    PyObject *list = FlHTTPHeaders_Pairs(self);
     PyObject *state = NULL;
 
     (void)unused;

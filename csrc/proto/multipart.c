@@ -125,7 +125,7 @@ start(fl_multipart *m)
     return 0;
 }
 
-/* name, filename and filename* of a Content-Disposition value. */
+/* name and filename of a Content-Disposition value. */
 static bool
 read_disposition(fl_span value, fl_part *out)
 {
@@ -144,11 +144,11 @@ read_disposition(fl_span value, fl_part *out)
             out->filename = param.value;
             out->filename_escaped = param.escaped;
             out->has_filename = true;
-        } else if (fl_span_ieq(param.name, FL_SPAN("filename*"))) {
-            out->filename_ext = param.value;
+        } else if (fl_scan_byte(param.name.p, param.name.n, '*') < param.name.n) {
+            out->extended = value;
         }
     }
-    return named;
+    return named || out->extended.p != NULL;
 }
 
 static int

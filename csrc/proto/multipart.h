@@ -35,7 +35,9 @@ typedef struct {
     fl_span data;     /* between the empty line and the CR LF of the next delimiter */
     fl_span name;     /* raw, see params.h */
     fl_span filename; /* raw; has_filename tells "" from none */
-    fl_span filename_ext;            /* raw value of filename*, {NULL, 0} without */
+    fl_span extended; /* the whole Content-Disposition where a parameter of it is one of
+                       * RFC 2231 (filename*, name*0): then it says what the names are.
+                       * {NULL, 0} without */
     fl_span content_type;            /* {NULL, 0} without */
     fl_field fields[FL_PART_FIELDS]; /* slices of head */
     uint32_t nfields;

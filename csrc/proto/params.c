@@ -89,21 +89,3 @@ fl_param_unescape(char *dst, fl_span value)
     }
     return n;
 }
-
-bool
-fl_param_extended(fl_span value, fl_span *charset, fl_span *language, fl_span *encoded)
-{
-    size_t first = fl_scan_byte(value.p, value.n, '\'');
-    if (first == value.n) {
-        return false;
-    }
-    size_t from = first + 1;
-    size_t second = from + fl_scan_byte(value.p + from, value.n - from, '\'');
-    if (second == value.n) {
-        return false;
-    }
-    *charset = fl_span_make(value.p, first);
-    *language = fl_span_make(value.p + from, second - from);
-    *encoded = fl_span_make(value.p + second + 1, value.n - second - 1);
-    return true;
-}

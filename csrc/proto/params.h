@@ -38,9 +38,4 @@ bool fl_params_next(fl_params *ps, fl_param *out);
  * paths bare. dst has room for value.n and may be value.p. Returns the length. */
 size_t fl_param_unescape(char *dst, fl_span value);
 
-/* Splits an extended value "charset'language'bytes" (RFC 8187); false when it is
- * none. */
-bool fl_param_extended(fl_span value, fl_span *charset, fl_span *language,
-                       fl_span *encoded);
-
 #endif

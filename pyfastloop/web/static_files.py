@@ -30,13 +30,12 @@ import functools
 import hashlib
 import mimetypes
 import os
-import re
 import stat
 import threading
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, ClassVar, TypeVar
 
-from pyfastloop import _core
+from pyfastloop import _core, httputil
 from pyfastloop._codings import choose
 from pyfastloop.ioloop import IOLoop
 from pyfastloop.iostream import StreamClosedError
@@ -58,10 +57,6 @@ _NOT_FOUND = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _NO_FILE = {errno.EACCES, errno.ENXIO, errno.ENODEV}
 # Codings of neighbours, best first.
 _NEIGHBOURS = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
-# RFC 9110 section 14.1.1, blanks allowed as Tornado does; 18 digits are any file.
-_RANGE = re.compile(
-    r"[ \t]*bytes[ \t]*=[ \t]*([0-9]{0,18})[ \t]*-[ \t]*([0-9]{0,18})[ \t]*\Z"
-)
 # The size and time a version was computed for; None where there is no file to ask.
 _Signature = tuple[int, int] | None
 
@@ -180,18 +175,17 @@ class StaticFileHandler(RequestHandler):
 
     def _requested_range(self, size: int) -> tuple[int, int]:
         """The bytes to send, and the status and headers that say so."""
-        wanted = _parse_range(self.request.headers.get("Range"))
-        if wanted is None or not self._if_range_holds():
+        header = self.request.headers.get("Range")
+        wanted = None if header is None else httputil._parse_request_range(header)
+        if wanted is None or wanted == (None, None) or not self._if_range_holds():
             return 0, size
-        first, last = wanted
-        if first is None:  # the last so many bytes
-            start, end = max(0, size - (last or 0)), size
-        else:
-            start, end = first, size if last is None else min(size, last + 1)
+        first, after = wanted
+        start, end, _ = slice(first, after).indices(size)
         if start >= end:
             self.set_status(416)
             self.set_header("Content-Type", "text/plain")
             self.set_header("Content-Range", f"bytes */{size}")
+            self.clear_header("Content-Encoding")  # of nothing
             return 0, 0
         if end - start != size:
             self.set_status(206)
@@ -339,7 +333,7 @@ class StaticFileHandler(RequestHandler):
             return False
         try:
             date = email.utils.parsedate_to_datetime(since)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return False  # no date: as if it were not there
         if date.tzinfo is None:
             date = date.replace(tzinfo=datetime.UTC)
@@ -642,18 +636,6 @@ def _folder(root: str) -> str:
 def _below(folder: str, path: str) -> str:
     """A path relative to a folder it lies in; both absolute and normal."""
     return path[len(folder.rstrip(os.path.sep)) + 1 :] or "."
-
-
-def _parse_range(value: str | None) -> tuple[int | None, int | None] | None:
-    """(first, last) of one range, last included; (None, n) for the last n bytes; None
-    where there is no range that can be served."""
-    match = None if value is None else _RANGE.match(value)
-    if match is None:
-        return None
-    first, last = match.groups()
-    if not first and not last:
-        return None
-    return int(first) if first else None, int(last) if last else None
 
 
 def _is_below(root: str, path: str) -> bool:

@@ -218,6 +218,30 @@ def test_headers_can_be_subclassed() -> None:
     assert again.note == "kept"
 
 
+class _Marked(HTTPHeaders):
+    def __getitem__(self, name: str) -> str:
+        return f"<{super().__getitem__(name)}>"
+
+
+def test_headers_compare_by_what_a_subclass_says() -> None:
+    marked = _Marked({"a": "b"})
+    assert dict(marked) == {"A": "<b>"} == marked
+    assert marked != {"A": "b"}
+
+
+def test_headers_take_names_and_defaults_as_mappings_do() -> None:
+    headers = HTTPHeaders({"a": "b"})
+    assert headers.get_list(name="a") == ["b"]
+    assert headers.get("c", default="d") == "d"
+    assert headers.pop("c", default=None) is None
+    assert headers.pop("a", default=None) == "b"
+    for wrong in ({}, {"name": "a", "default": 1}, {"fallback": 1}):
+        with pytest.raises(TypeError):
+            headers.pop(**wrong)  # type: ignore[call-overload]
+        with pytest.raises(TypeError):
+            headers.get_list(*wrong, **wrong)
+
+
 def test_ten_thousand_headers_of_one_name_stay_linear() -> None:
     headers = HTTPHeaders()
     for _ in range(10_000):
@@ -450,7 +474,9 @@ def test_qs_to_qsl() -> None:
         ("bytes=1-+2", None),
         ("bytes=1_0-2", None),
         ("bytes=٣-4", None),
-        ("bytes=0-" + "9" * 5000, None),
+        ("bytes=" + "0" * 30 + "5-18446744073709551615", (5, 10**18 + 1)),
+        ("bytes=" + "9" * 5000 + "-", (10**18, None)),
+        ("bytes=-" + "9" * 5000, (-(10**18), None)),
     ],
 )
 def test_request_ranges(header: str, expected: object) -> None:
@@ -567,10 +593,31 @@ def test_an_extended_file_name() -> None:
 
 
 @pytest.mark.parametrize(
+    ("params", "name", "filename"),
+    [
+        ("name*=utf-8''%c3%a9; filename=f", "é", "f"),
+        ('name="a"; filename*0="long "; filename*1="name"', "a", "long name"),
+        ("name=a; filename=plain; filename*=iso-8859-1'en'%a3", "a", "£"),
+        ("name=a; filename*=plain", "a", "plain"),
+        ("name=a; filename*=no-such-charset''x%41", "a", "xA"),
+        ("name=a; filename*=undefined''x%41", "a", "xA"),
+        ("name=a; filename=f; b*" + "9" * 5000 + "=c", "a", "f"),
+    ],
+)
+def test_names_of_parts_by_rfc_2231(params: str, name: str, filename: str) -> None:
+    head = f"Content-Disposition: form-data; {params}".encode()
+    files: dict[str, list[HTTPFile]] = {}
+    body = b"--X\r\n" + head + b"\r\n\r\nv\r\n--X--"
+    parse_multipart_form_data(b"X", body, {}, files)
+    assert [(n, f.filename) for n, (f,) in files.items()] == [(name, filename)]
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"",
         b"--X\r\nfoo\r\n--X--",
+        b"--X\r\nContent-Disposition: form-data; filename*=x\r\n\r\nv\r\n--X--",
         b'--X\r\nContent-Disposition: form-data; name="a"\r\n\r\nv--X--',
         b"--X\r\nContent-Disposition: form-data\r\n\r\nv\r\n--X--",
         b'--X\r\nContent-Disposition: foo; name="a"\r\n\r\nv\r\n--X--',

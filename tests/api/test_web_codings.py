@@ -143,6 +143,14 @@ def test_a_neighbour_has_an_etag_and_ranges_of_its_own(neighbours):
     assert same.code == 304
 
 
+def test_a_range_behind_a_neighbour_has_no_coding(neighbours):
+    s, _ = neighbours
+    headers = {"Accept-Encoding": "br", "Range": "bytes=1000-"}
+    answer = s.ask("/page.html", headers=headers)
+    assert (answer.code, answer.headers["Content-Range"]) == (416, "bytes */9")
+    assert "Content-Encoding" not in answer.headers
+
+
 def test_an_older_neighbour_is_left_alone(neighbours):
     s, root = neighbours
     os.utime(root / "page.html.br", (1, 1))

@@ -153,21 +153,6 @@ escapes_are_removed_but_paths_kept(void)
     CHECK_SPAN(fl_span_make(out, fl_param_unescape(out, s)), "C:\\temp\\a.txt\\");
 }
 
-static void
-extended_values_have_three_parts(void)
-{
-    fl_span charset, language, encoded;
-    CHECK(fl_param_extended(FL_SPAN("UTF-8'en'%e2"), &charset, &language, &encoded));
-    CHECK_SPAN(charset, "UTF-8");
-    CHECK_SPAN(language, "en");
-    CHECK_SPAN(encoded, "%e2");
-    CHECK(fl_param_extended(FL_SPAN("''"), &charset, &language, &encoded));
-    CHECK(charset.n == 0 && language.n == 0 && encoded.n == 0);
-    CHECK(!fl_param_extended(FL_SPAN("UTF-8'x"), &charset, &language, &encoded));
-    CHECK(!fl_param_extended(FL_SPAN("x"), &charset, &language, &encoded));
-    CHECK(!fl_param_extended(FL_SPAN("'"), &charset, &language, &encoded));
-}
-
 int
 main(void)
 {
@@ -176,6 +161,5 @@ main(void)
     plain_values_need_no_quotes();
     parameters_are_split_outside_of_quotes();
     escapes_are_removed_but_paths_kept();
-    extended_values_have_three_parts();
     return check_done();
 }

@@ -90,7 +90,8 @@ a_part_keeps_what_its_head_says(void)
     CHECK_SPAN(part.name, "n\\\"m");
     CHECK(part.name_escaped && part.filename_escaped && part.has_filename);
     CHECK_SPAN(part.filename, "x\\\\y");
-    CHECK_SPAN(part.filename_ext, "UTF-8''%e2%82%ac");
+    CHECK_SPAN(part.extended, "form-data; name=\"n\\\"m\"; filename=\"x\\\\y\"; "
+                              "filename*=UTF-8''%e2%82%ac; other=1");
     CHECK(part.content_type.p == NULL);
     CHECK_INT(part.nfields, 2);
     CHECK_SPAN(fl_slice_span(part.head.p, part.fields[1].value), "z");
