@@ -116,6 +116,28 @@ def task_id() -> int | None:
     return _task_id
 
 
+class _PidFd:
+    """A descriptor that is readable once its process has ended; closed with its owner.
+
+    The loop may be closed before, and take the handler along.
+    """
+
+    _fd = -1
+
+    def __init__(self, pid: int) -> None:
+        self._fd = os.pidfd_open(pid)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    __del__ = close
+
+
 class Subprocess:
     """A `subprocess.Popen` that the loop watches.
 
@@ -158,7 +180,7 @@ class Subprocess:
             setattr(self, name, PipeIOStream(fd))
         self.returncode: int | None = None
         self._exit_callback: Callable[[int], Any] | None = None
-        self._pidfd: int | None = None
+        self._pidfd: _PidFd | None = None
 
     def set_exit_callback(self, callback: Callable[[int], Any]) -> None:
         """Call ``callback(returncode)`` on the loop once the process has ended.
@@ -170,8 +192,14 @@ class Subprocess:
         if self.returncode is not None or self.proc.poll() is not None:
             self.io_loop.add_callback(self._ended)
         elif self._pidfd is None:
-            self._pidfd = os.pidfd_open(self.pid)
-            self.io_loop.add_handler(self._pidfd, self._pidfd_ready, ioloop.IOLoop.READ)
+            try:
+                pidfd = _PidFd(self.pid)
+            except ProcessLookupError:
+                # It has ended, and a thread is in proc.wait() that has just seen it.
+                self.io_loop.add_callback(self._ended)
+                return
+            self.io_loop.add_handler(pidfd, self._pidfd_ready, ioloop.IOLoop.READ)
+            self._pidfd = pidfd
 
     def wait_for_exit(self, raise_error: bool = True) -> Future[int]:
         """A future of the return code.
@@ -199,16 +227,16 @@ class Subprocess:
     def uninitialize(cls) -> None:
         """Nothing to undo, see `initialize`."""
 
-    def _pidfd_ready(self, fd: int, events: int) -> None:
-        self.io_loop.remove_handler(fd)
-        os.close(fd)
+    def _pidfd_ready(self, pidfd: _PidFd, events: int) -> None:
+        self.io_loop.remove_handler(pidfd)
+        pidfd.close()
         self._pidfd = None
         self._ended()
 
     def _ended(self) -> None:
-        if self.returncode is None:
-            # poll() waits for this child only, and keeps a status it knows already.
-            self.returncode = self.proc.poll()
+        # Asks for this child only, and returns at once. (poll() would say "not yet"
+        # while a thread of the program that is in proc.wait() notes the status.)
+        self.returncode = self.proc.wait()
         callback, self._exit_callback = self._exit_callback, None
-        if callback is not None and self.returncode is not None:
+        if callback is not None:
             callback(self.returncode)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from typing import Any
 
 import pytest
@@ -162,6 +163,38 @@ async def test_other_children_keep_their_status() -> None:
     codes = [await child.wait_for_exit(raise_error=False) for child in ours]
     assert codes == [0, 1, 2, 3]
     assert other.wait(60) == 9
+
+
+@on_loop
+async def test_exit_is_told_though_a_thread_waits_for_it_too() -> None:
+    for _ in range(30):
+        child = Subprocess(["cat"], stdin=subprocess.PIPE)
+        thread = threading.Thread(target=child.proc.wait)
+        thread.start()
+        ended = child.wait_for_exit()
+        child.stdin.close()
+        assert await ended == 0
+        thread.join()
+
+
+def test_closed_loop_takes_the_descriptor_of_a_wait_along() -> None:
+    children = []
+
+    async def wait() -> None:
+        children.append(Subprocess(["cat"], stdin=subprocess.PIPE))
+        children[0].set_exit_callback(print)
+
+    gc.collect()  # what other tests have left
+    before = len(os.listdir("/proc/self/fd"))
+    loop = IOLoop(make_current=False)
+    loop.run_sync(wait)
+    loop.close()
+    (child,) = children
+    child.stdin.close()
+    child.proc.wait()
+    del children[:], child, loop
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @on_loop
