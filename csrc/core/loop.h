@@ -98,6 +98,7 @@ struct FlLoop {
     bool prompt;         /* the last wait for events did not sleep */
     uint64_t last_poll;  /* when epoll was asked last */
     unsigned ticks_unpolled;
+    unsigned costly;          /* steps of this tick that FlLoop_MayStep was asked for */
     fl_heard heard[FL_HEARD]; /* who was heard of lately, the latest last */
     uint8_t heard_n;
     uint8_t vain_guesses;  /* guesses in a row that gave nothing, */
@@ -130,6 +131,17 @@ static inline void
 FlLoop_AskEpoll(FlLoop *loop)
 {
     loop->last_poll = 0;
+}
+
+/* Handshakes of TLS in one tick: each takes as long as many requests do. */
+enum { FL_COSTLY_A_TICK = 4 };
+
+/* Whether one more costly step has its turn in this tick; if so, it is counted. Who is
+ * refused asks again from the ring: then it is first come, first served. */
+static inline bool
+FlLoop_MayStep(FlLoop *loop)
+{
+    return loop->costly++ < FL_COSTLY_A_TICK;
 }
 
 /* Whether epoll told of something that was not handed out yet. */

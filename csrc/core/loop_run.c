@@ -284,6 +284,7 @@ int
 FlLoop_RunOnce(FlLoop *loop, bool block)
 {
     loop->stats.ticks++;
+    loop->costly = 0;
     if (PyErr_CheckSignals() < 0)
         return -1;
     if (loop->inbox_len != 0 && FlLoop_TakeInbox(loop) < 0)

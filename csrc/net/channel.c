@@ -4,6 +4,10 @@
  * and then the watch is registered. Everything that delivers takes its own reference to
  * the owner first, so that `ch` stays valid until it returns.
  *
+ * While a TLS handshake lasts (`shaking`) an event does not receive but takes its place on
+ * the ring, and goes behind the others there until its turn has come: so many in a tick
+ * that whoever else is heard of meanwhile does not wait for all of them.
+ *
  * Layer: net. Threads: the loop's.
  */
 #include "net/channel_internal.h"
@@ -365,8 +369,12 @@ channel_ready(FlLoop *loop, fl_watch *watch, uint32_t events)
             ch->write_wants_in = false;
             events |= EPOLLOUT;
         }
-        if (readable && ch->want_read)
+        if (readable && ch->want_read && !ch->shaking) {
             err = fl_channel_read_on(ch, &dry);
+        } else if (readable && ch->want_read && !guessed) {
+            ch->unread = true;
+            fl_channel_defer(ch);
+        }
         if (err == 0 && !ch->closed && ch->queue_len > 0 && ch->corked == 0 &&
             (over || (events & EPOLLOUT)))
             err = fl_channel_send_queue(ch, true);
@@ -419,6 +427,9 @@ FlChannel_Deferred(FlChannel *ch)
                 ch->own->closed(ch, ch->error);
             err = PyErr_Occurred() ? -1 : 0;
         }
+    } else if (ch->unread && ch->want_read && ch->shaking &&
+               !FlLoop_MayStep(ch->loop)) {
+        fl_channel_defer(ch);
     } else if (ch->unread && ch->want_read && ch->pass == NULL) {
         err = fl_channel_read_on(ch, &dry);
         if (err == 0 && fl_channel_settle(ch, true) < 0)

@@ -216,6 +216,7 @@ struct FlChannel {
     bool resume;         /* ... or after the op under way: offer the tail */
     bool holds;          /* set by io->recv: more bytes sit above the kernel */
     bool unread;         /* ... and reading stopped there */
+    bool shaking;        /* a receive is a step of a TLS handshake: see channel.c */
     bool more;           /* for io->send: a file follows at once */
     bool file_waits;     /* a thread fetches the file at the front */
     bool yields;         /* the queue waits for the next tick, not for room */

@@ -125,7 +125,7 @@ handshake_step(FlSSLIOStream *tls, bool reading)
     Py_DECREF(done);
     if (ch->closed)
         return -EAGAIN;
-    tls->handshaking = false;
+    tls->handshaking = ch->shaking = false;
     tell_handshake(tls, NULL);
     return fl_stream_update_reading(&tls->base) < 0 ? FL_IO_RAISED : 0;
 }
@@ -346,6 +346,7 @@ begin_handshake(FlSSLIOStream *tls)
     if (tls->tls_read == NULL || tls->tls_write == NULL)
         return -1;
     tls->connected = true;
+    s->channel.shaking = true;
     s->channel.unread = true; /* the first step is ours, whoever speaks first */
     return fl_stream_update_reading(s);
 }

@@ -189,6 +189,7 @@ FlTransport_TlsBegin(FlTransport *tr)
 
     if (tr->ch.closed)
         return 0;
+    tr->ch.shaking = true;
     if (arm(tr, tr->tls->handshake_ns) < 0 || FlTransport_SettleReading(tr) < 0)
         return fail_handshake(tr);
     err = turn(tr);
@@ -215,6 +216,7 @@ shake(FlTransport *tr)
         return 0;
     tls->state = FL_TLS_OPEN;
     tls->shook = true;
+    tr->ch.shaking = false;
     FlLoop_Disarm(tr->ch.loop, &tls->timer);
     if (!tr->started)
         err = FlTransport_Begin(tr->ch.loop, (PyObject *)tr);

@@ -364,6 +364,101 @@ async def test_slow_handshake_holds_nobody_up() -> None:
     server.stop()
 
 
+def hello_sent(sock: socket.socket) -> ssl.SSLObject:
+    """The client of a handshake whose first bytes are on their way."""
+    received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context().wrap_bio(received, to_send, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    sock.sendall(to_send.read())
+    return client
+
+
+@pytest.mark.parametrize("kind", ["stream", "transport"])
+@on_loop
+async def test_many_handshakes_at_once_let_others_go_first(kind: str) -> None:
+    """What comes during the first of 64 is not answered behind all of them."""
+    begun = 0
+    context = server_context()
+    peer, ours = socket.socketpair()
+    plain = IOStream(ours)
+    answered = plain.read_bytes(1)
+
+    def begin(*_: object) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            peer.send(b"x")
+
+    context.sni_callback = begin
+    pairs = [tcp_sockets() for _ in range(64)]
+    for here, there in pairs:
+        hello_sent(here)
+        there.setblocking(False)
+    served: list[Any] = []
+    for _, there in pairs:
+        if kind == "stream":
+            sock = context.wrap_socket(
+                there, server_side=True, do_handshake_on_connect=False
+            )
+            served.append(SSLIOStream(sock))
+        else:
+            loop = asyncio.get_running_loop()
+            starting = loop.connect_accepted_socket(
+                asyncio.Protocol, there, ssl=context
+            )
+            served.append(asyncio.ensure_future(starting))
+    await answered
+    assert 0 < begun < 32
+    while begun < 64:
+        await asyncio.sleep(0)
+    for here, _ in pairs:
+        here.close()
+    if kind == "transport":
+        await asyncio.gather(*served, return_exceptions=True)
+    for one in served:
+        if kind == "stream":
+            one.close()
+    plain.close()
+    peer.close()
+
+
+@on_loop
+async def test_many_handshakes_at_once_all_come_to_their_end() -> None:
+    server = TCPServer(ssl_options=server_context())
+
+    async def handle(stream: SSLIOStream, address: Any) -> None:
+        with contextlib.suppress(StreamClosedError):
+            await stream.write(await stream.read_until(b"."))
+        stream.close()
+
+    server.handle_stream = handle  # type: ignore[assignment,method-assign]
+    (sock,) = bind_sockets(0, "127.0.0.1")
+    server.add_socket(sock)
+    port = sock.getsockname()[1]
+
+    async def ask(number: int) -> bytes:
+        stream = await TCPClient().connect(
+            "127.0.0.1", port, ssl_options=trusting_context
+        )
+        await stream.write(b"%d." % number)
+        return await stream.read_until_close()
+
+    async def leave(number: int) -> bytes:
+        stream = IOStream(socket.socket())
+        await stream.connect(("127.0.0.1", port))
+        if number % 2:
+            await stream.write(b"\x16\x03\x01")
+        stream.close()
+        return b"%d." % number
+
+    trusting_context = client_context()
+    trusting_context.check_hostname = False
+    got = await asyncio.gather(*((leave if i % 3 else ask)(i) for i in range(90)))
+    assert got == [b"%d." % i for i in range(90)]
+    server.stop()
+
+
 @on_loop
 async def test_subclass_of_ssl_stream_that_overrides_reading_is_asked() -> None:
     calls: list[str] = []
