@@ -49,10 +49,10 @@ coroutine_outcome(FlState *st, PyObject *result, PyObject *context)
         return future;
     }
     if (PyGen_CheckExact(result))
-        future = FlGen_StartInside(st, result, context);
+        future = FlGen_Start(st, result, context);
     else if (Py_TYPE(result)->tp_iternext != NULL && Py_TYPE(result)->tp_as_async &&
              Py_TYPE(result)->tp_as_async->am_send != NULL)
-        future = FlGen_StartInside(st, result, context);
+        future = FlGen_Start(st, result, context);
     else
         future = FlFuture_NewDone(st, result);
     Py_DECREF(result);

@@ -43,9 +43,6 @@ int FlFuture_ScheduleCallback(FlFuture *self, PyObject *callback, PyObject *cont
 /* Takes back Python callbacks equal to fn: how many, or -1. */
 long FlFuture_RemoveCallback(FlFuture *self, PyObject *fn); /* escapes */
 
-/* "pending", "cancelled", "finished result=..."; new reference. */
-PyObject *FlFuture_StateText(FlFuture *self); /* escapes */
-
 /* `await future`; new reference. */
 PyObject *FlFuture_Iter(PyObject *self);
 
@@ -62,8 +59,5 @@ int FlFuture_Traverse(PyObject *self, visitproc visit, void *arg);
 int FlFuture_Clear(PyObject *self);
 void FlFuture_Finalize(PyObject *self);
 void FlFuture_Dealloc(PyObject *self);
-
-/* Parses Future(*, loop=None): new reference or NULL without an exception for None. */
-FlLoop *FlFuture_LoopArgument(FlState *st, PyObject *loop);
 
 #endif

@@ -9,8 +9,9 @@
 #include "core/args.h"
 #include "core/future_parts.h"
 
-FlLoop *
-FlFuture_LoopArgument(FlState *st, PyObject *loop)
+/* Parses Future(*, loop=None): new reference or NULL without an exception for None. */
+static FlLoop *
+loop_argument(FlState *st, PyObject *loop)
 {
     if (loop == NULL || loop == Py_None)
         return NULL;
@@ -60,7 +61,7 @@ future_init(PyObject *obj, PyObject *args, PyObject *kwargs)
             return -1;
         }
     }
-    found = FlFuture_LoopArgument(st, loop);
+    found = loop_argument(st, loop);
     if (found == NULL && PyErr_Occurred())
         return -1;
     FlFuture_Reset(self);
@@ -276,8 +277,9 @@ future_make_cancelled_error(PyObject *self, PyObject *Py_UNUSED(ignored))
     return FlFuture_MakeCancelledError((FlFuture *)self);
 }
 
-PyObject *
-FlFuture_StateText(FlFuture *self)
+/* "pending", "cancelled", "finished result=..."; new reference. escapes */
+static PyObject *
+state_text(FlFuture *self)
 {
     PyObject *what, *text;
 
@@ -303,7 +305,7 @@ future_repr(PyObject *obj)
 
     if (nested != 0)
         return nested < 0 ? NULL : PyUnicode_FromString("<Future ...>");
-    state = FlFuture_StateText(self);
+    state = state_text(self);
     text = state == NULL ? NULL : PyUnicode_FromFormat("<Future %U>", state);
     Py_XDECREF(state);
     Py_ReprLeave(obj);

@@ -81,7 +81,11 @@ done:
     return result;
 }
 
-/* owner: the generator's future (its yield points need it), or NULL. */
+/* obj as a future to wait for, as `yield obj` understands it: ours and asyncio's
+ * futures, None, lists and dicts of yieldables, awaitables, concurrent.futures.Future,
+ * registered converters, YieldPoints. owner: the generator's future (its yield points
+ * need it), or NULL. New reference to a future (ours or asyncio's), or NULL with
+ * BadYieldError or what the conversion raised. escapes */
 static PyObject *
 gen_yielded(FlState *st, PyObject *obj, PyObject *owner)
 {
@@ -112,19 +116,13 @@ gen_yielded(FlState *st, PyObject *obj, PyObject *owner)
 }
 
 PyObject *
-FlGen_Yielded(FlState *st, PyObject *obj)
-{
-    return gen_yielded(st, obj, NULL);
-}
-
-PyObject *
 FlGen_Awaitable(FlState *st, PyObject *value)
 {
     if (PyList_Check(value) || PyDict_Check(value) || FlFuture_CheckExact(st, value) ||
         PyCoro_CheckExact(value) ||
         (Py_TYPE(value)->tp_as_async != NULL &&
          Py_TYPE(value)->tp_as_async->am_await != NULL))
-        return FlGen_Yielded(st, value);
+        return gen_yielded(st, value, NULL);
     return NULL;
 }
 
@@ -298,8 +296,8 @@ FlGen_RingStep(FlLoop *Py_UNUSED(loop), PyObject *obj)
     return err;
 }
 
-PyObject *
-FlGen_New(FlState *st, PyObject *generator, PyObject *context)
+static PyObject *
+gen_new(FlState *st, PyObject *generator, PyObject *context)
 {
     FlTask *self = (FlTask *)FlFuture_Alloc(st, st->GenFuture_type);
 
@@ -314,21 +312,11 @@ FlGen_New(FlState *st, PyObject *generator, PyObject *context)
 }
 
 PyObject *
-FlGen_StartInside(FlState *st, PyObject *generator, PyObject *context)
-{
-    FlTask *self = (FlTask *)FlGen_New(st, generator, context);
-
-    if (self != NULL && gen_drive(self, Py_NewRef(Py_None)) < 0)
-        Py_CLEAR(self);
-    return (PyObject *)self;
-}
-
-PyObject *
 FlGen_Start(FlState *st, PyObject *generator, PyObject *context)
 {
-    FlTask *self = (FlTask *)FlGen_New(st, generator, context);
+    FlTask *self = (FlTask *)gen_new(st, generator, context);
 
-    if (self != NULL && gen_step(self, Py_NewRef(Py_None)) < 0)
+    if (self != NULL && gen_drive(self, Py_NewRef(Py_None)) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }

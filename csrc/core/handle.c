@@ -182,6 +182,32 @@ handle_await(FlHandle *self, PyObject *value)
     return err;
 }
 
+/* "name(args)" of what it calls; new reference. escapes */
+static PyObject *
+handle_describe(FlHandle *self)
+{
+    PyObject *args, *text;
+
+    if (self->callback == NULL)
+        return PyUnicode_FromString("None");
+    if (self->more != NULL) {
+        args = Py_NewRef(self->more);
+    } else {
+        args = PyTuple_New(self->nargs);
+        for (int i = 0; args != NULL && i < self->nargs; i++)
+            PyTuple_SET_ITEM(args, i, Py_NewRef(self->args[i + 1]));
+    }
+    if (args == NULL)
+        return NULL;
+    if (self->loop->st->hook_format_callback != NULL)
+        text = PyObject_CallFunctionObjArgs(self->loop->st->hook_format_callback,
+                                            self->callback, args, NULL);
+    else
+        text = PyUnicode_FromFormat("%R%R", self->callback, args);
+    Py_DECREF(args);
+    return text;
+}
+
 static int
 handle_failed(FlHandle *self)
 {
@@ -200,7 +226,7 @@ handle_failed(FlHandle *self)
         return PyErr_Occurred() ? -1 : 0;
     }
     exc = PyErr_GetRaisedException();
-    repr = FlHandle_Describe(self);
+    repr = handle_describe(self);
     if (repr == NULL)
         PyErr_Clear();
     PyObject *text = PyUnicode_FromFormat("Exception in callback %V", repr, "?");
@@ -290,32 +316,6 @@ FlHandle_Cancel(FlHandle *self)
         handle_drop(self);
 }
 
-/* "name(args)" of what it calls; new reference. */
-PyObject *
-FlHandle_Describe(FlHandle *self)
-{
-    PyObject *args, *text;
-
-    if (self->callback == NULL)
-        return PyUnicode_FromString("None");
-    if (self->more != NULL) {
-        args = Py_NewRef(self->more);
-    } else {
-        args = PyTuple_New(self->nargs);
-        for (int i = 0; args != NULL && i < self->nargs; i++)
-            PyTuple_SET_ITEM(args, i, Py_NewRef(self->args[i + 1]));
-    }
-    if (args == NULL)
-        return NULL;
-    if (self->loop->st->hook_format_callback != NULL)
-        text = PyObject_CallFunctionObjArgs(self->loop->st->hook_format_callback,
-                                            self->callback, args, NULL);
-    else
-        text = PyUnicode_FromFormat("%R%R", self->callback, args);
-    Py_DECREF(args);
-    return text;
-}
-
 /* ---- the Python type ---- */
 
 static PyObject *
@@ -353,7 +353,7 @@ handle_repr(PyObject *obj)
     if (self->callback == NULL) {
         parts[1] = PyUnicode_FromString("");
     } else {
-        parts[2] = FlHandle_Describe(self);
+        parts[2] = handle_describe(self);
         parts[1] = parts[2] ? PyUnicode_FromFormat(" %U", parts[2]) : NULL;
     }
     if (parts[0] != NULL && parts[1] != NULL)

@@ -54,7 +54,4 @@ void FlHandle_Cancel(FlHandle *handle);
 /* Runs a handle: the fl_run_fn of every call_soon. */
 int FlHandle_Run(FlLoop *loop, PyObject *handle); /* escapes */
 
-/* "name(args)" of what it calls; new reference. */
-PyObject *FlHandle_Describe(FlHandle *handle); /* escapes */
-
 #endif

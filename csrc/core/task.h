@@ -69,24 +69,14 @@ int FlTask_Run(PyObject *task, PyObject *coro);
  * exception. 0, or -1 when that is fatal. */
 int FlTask_Finish(PyObject *task, PyObject *value);
 
-/* obj as a future to wait for, as `yield obj` understands it: ours and asyncio's
- * futures, None, lists and dicts of yieldables, awaitables, concurrent.futures.Future,
- * registered converters, YieldPoints. New reference to a future (ours or asyncio's), or
- * NULL with BadYieldError or what the conversion raised. escapes */
-PyObject *FlGen_Yielded(FlState *st, PyObject *obj);
-
 /* A task for create_task(): its first step comes from the ring. name may be NULL. New
  * reference. */
 PyObject *FlTask_New(FlState *st, FlLoop *loop, PyObject *coro, PyObject *name,
                      PyObject *context);
 
-/* What @gen.coroutine does with a generator: its first step runs now, inside context
- * (owned by the caller, NOT entered). The future of its result, new reference. escapes
- */
+/* What @gen.coroutine does with a generator: its first step runs now, inside context,
+ * which is entered already. The future of its result, new reference. escapes */
 PyObject *FlGen_Start(FlState *st, PyObject *generator, PyObject *context);
-
-/* The same where context is entered already. escapes */
-PyObject *FlGen_StartInside(FlState *st, PyObject *generator, PyObject *context);
 
 /* asyncio.Task.cancel(): 1, 0 when it was done, -1. escapes */
 int FlTask_Cancel(PyObject *task, PyObject *msg);

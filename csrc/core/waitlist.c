@@ -53,8 +53,9 @@ waitlist_renew(FlWaitlist *list)
     return 0;
 }
 
-int
-FlWaitlist_Add(FlWaitlist *list, PyObject *future, PyObject *beside)
+/* Puts future (ours) behind the others; takes references. 0 or -1. escapes */
+static int
+waitlist_add(FlWaitlist *list, PyObject *future, PyObject *beside)
 {
     size_t n = list->tail - list->head;
 
@@ -64,7 +65,7 @@ FlWaitlist_Add(FlWaitlist *list, PyObject *future, PyObject *beside)
     /* Dropping the old ones may have added others: there is room for one at least, or
      * it is made. */
     if (list->ring == NULL || list->tail - list->head > list->mask)
-        return FlWaitlist_Add(list, future, beside);
+        return waitlist_add(list, future, beside);
     list->ring[list->tail++ & list->mask] =
         (FlWaiting){Py_NewRef(future), Py_XNewRef(beside)};
     return 0;
@@ -92,7 +93,7 @@ FlWaitlist_Return(FlWaitlist *list, FlWaiting *first)
         return;
     }
     PyObject *exc = PyErr_GetRaisedException();
-    if (FlWaitlist_Add(list, first->future, first->beside) < 0)
+    if (waitlist_add(list, first->future, first->beside) < 0)
         PyErr_WriteUnraisable(first->future);
     if (exc != NULL)
         PyErr_SetRaisedException(exc);
@@ -145,7 +146,7 @@ FlWaitlist_Await(FlWaitlist *list, PyObject *future, PyObject *beside,
         if (res == NULL)
             return -1;
     }
-    return FlWaitlist_Add(list, future, beside);
+    return waitlist_add(list, future, beside);
 }
 
 PyObject *

@@ -24,9 +24,6 @@ typedef struct FlWaitlist {
     size_t sweep_at; /* look for those that are done at this length */
 } FlWaitlist;
 
-/* Puts future (ours) behind the others; takes references. 0 or -1. */
-int FlWaitlist_Add(FlWaitlist *list, PyObject *future, PyObject *beside); /* escapes */
-
 /* Takes the first out that is not done: 1 with both references the caller's, or 0 where
  * there is none. */
 int FlWaitlist_Pop(FlWaitlist *list, FlWaiting *first); /* escapes */

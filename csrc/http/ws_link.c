@@ -348,8 +348,9 @@ ws_head(FlWebSocketLink *self, char *p, size_t n, size_t *at)
     return ws_begin(self);
 }
 
-int
-FlWebSocket_RunDeferred(FlLoop *Py_UNUSED(loop), PyObject *op)
+/* Reads on where reading rested: for the ring. 0 or -1 (fatal). escapes */
+static int
+ws_run_deferred(FlLoop *Py_UNUSED(loop), PyObject *op)
 {
     FlWebSocketLink *self = FlWebSocket_Cast(op);
 
@@ -366,7 +367,7 @@ static void
 ws_rest_later(FlWebSocketLink *self, FlChannel *ch)
 {
     if (!self->deferred &&
-        FlLoop_Defer(ch->loop, FlWebSocket_RunDeferred, (PyObject *)self) == 0)
+        FlLoop_Defer(ch->loop, ws_run_deferred, (PyObject *)self) == 0)
         self->deferred = true;
 }
 

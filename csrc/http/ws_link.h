@@ -65,9 +65,6 @@ FlWebSocket_Given(const PyObject *field)
     return field != NULL && field != Py_None;
 }
 
-/* Reads on where reading rested: for the ring. 0 or -1 (fatal). escapes */
-int FlWebSocket_RunDeferred(FlLoop *loop, PyObject *op);
-
 /* Sends what was held together while more messages stood in hand. escapes */
 void FlWebSocket_Uncork(FlWebSocketLink *self);
 

@@ -4,7 +4,7 @@
  *   channel_read.c   receiving, the tail, delivery to the consumer
  *   channel_write.c  the queue and the sending of it
  *   channel_file.c   files in the queue
- *   channel_io.c     recv and send of plain sockets and pipes
+ *   channel_io.c     recv and send of pipes; what channels on sockets share
  *
  * Layer: net. Threads: the loop's.
  */
@@ -86,7 +86,6 @@ fl_channel_first(FlChannel *ch)
     return &ch->queue[ch->queue_at];
 }
 fl_queued *fl_channel_push(FlChannel *ch);
-PyObject *fl_channel_pop(FlChannel *ch);
 
 /* After something was queued: sends a corked channel's surplus, watches for room.
  * escapes */

@@ -62,8 +62,8 @@ fl_channel_push(FlChannel *ch)
     return entry;
 }
 
-PyObject *
-fl_channel_pop(FlChannel *ch)
+static PyObject *
+channel_pop(FlChannel *ch)
 {
     fl_queued *entry = fl_channel_first(ch);
     PyObject *owner = entry->owner;
@@ -98,7 +98,7 @@ fl_channel_drop_queue(FlChannel *ch)
         return; /* its memory is in use: the sender does it */
     while (ch->queue_len > 0) {
         ch->queued -= fl_channel_first(ch)->n;
-        Py_XDECREF(fl_channel_pop(ch));
+        Py_XDECREF(channel_pop(ch));
     }
 }
 
@@ -163,7 +163,7 @@ advance(FlChannel *ch, size_t k)
             return;
         }
         k -= entry->n;
-        Py_XDECREF(fl_channel_pop(ch));
+        Py_XDECREF(channel_pop(ch));
         if (ch->closed)
             return;
     }
@@ -234,7 +234,7 @@ fl_channel_send_queue(FlChannel *ch, bool tell)
             ch->total_sent += (size_t)sent;
             ch->loop->stats.bytes_sent += (size_t)sent;
             if (fl_channel_first(ch)->n == 0)
-                Py_XDECREF(fl_channel_pop(ch));
+                Py_XDECREF(channel_pop(ch));
             if ((size_t)sent >= slice)
                 break;
             slice -= (size_t)sent;

@@ -115,14 +115,6 @@ PyObject *fl_stream_closed_error(FlIOStream *s);
 /* Fails *future (cleared) with StreamClosedError, silently if nobody looks. */
 void fl_stream_fail_future(FlIOStream *s, PyObject **future);
 
-/* Prepares a stream on loop (NULL: the current one). 0 or -1. escapes */
-int fl_stream_setup(FlIOStream *s, FlLoop *loop, const FlChannelIO *io, int fd);
-
-/* Takes max_buffer_size, read_chunk_size, max_write_buffer_size (and io_loop) out of
- * args[from...] and kwargs. 0 or -1. */
-int fl_stream_parse_init(FlIOStream *s, PyObject *args, Py_ssize_t from,
-                         PyObject *kwargs);
-
 /* Sizes as programs give them (None, NULL: the default). 0 or -1. */
 int fl_stream_set_limits(FlIOStream *s, PyObject *max_buffer, PyObject *chunk,
                          PyObject *max_write);
@@ -188,7 +180,6 @@ void fl_stream_wrote(FlIOStream *s);
 extern const FlChannelIO fl_stream_io_python;
 extern const FlChannelIO fl_stream_io_python_tls;
 extern const FlChannelIO fl_stream_io_socket;
-extern const FlChannelIO fl_stream_io_tls;
 
 /* Whether the class of s overrides one of the five methods of base. 1, 0, -1. */
 int fl_stream_overrides(FlIOStream *s, PyTypeObject *base);

@@ -19,8 +19,9 @@ fl_stream_check(FlIOStream *s)
     return -1;
 }
 
-int
-fl_stream_setup(FlIOStream *s, FlLoop *loop, const FlChannelIO *io, int fd)
+/* Prepares a stream on loop (NULL: the current one). 0 or -1. escapes */
+static int
+stream_setup(FlIOStream *s, FlLoop *loop, const FlChannelIO *io, int fd)
 {
     if (s->channel.loop != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the stream was initialized before");
@@ -101,8 +102,10 @@ check_io_loop(FlState *st, PyObject *io_loop)
     return -1;
 }
 
-int
-fl_stream_parse_init(FlIOStream *s, PyObject *args, Py_ssize_t from, PyObject *kwargs)
+/* Takes max_buffer_size, read_chunk_size, max_write_buffer_size (and io_loop) out of
+ * args[from...] and kwargs. 0 or -1. */
+static int
+parse_init(FlIOStream *s, PyObject *args, Py_ssize_t from, PyObject *kwargs)
 {
     static char *names[] = {"max_buffer_size", "read_chunk_size",
                             "max_write_buffer_size", "io_loop", NULL};
@@ -141,9 +144,9 @@ fl_stream_init_base(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     FlIOStream *s = (FlIOStream *)self;
 
-    if (fl_stream_parse_init(s, args, 0, kwargs) < 0)
+    if (parse_init(s, args, 0, kwargs) < 0)
         return -1;
-    return fl_stream_setup(s, NULL, &fl_stream_io_python, -1);
+    return stream_setup(s, NULL, &fl_stream_io_python, -1);
 }
 
 /* The positional argument `name` in front of the others; borrowed. *from: how many
@@ -193,17 +196,16 @@ fl_stream_init_socket(FlIOStream *s, PyObject *args, PyObject *kwargs,
     int fd = -1, err = -1;
     int overrides = fl_stream_overrides(s, base);
 
-    if (sock == NULL || overrides < 0 ||
-        fl_stream_parse_init(s, args, from, kwargs) < 0)
+    if (sock == NULL || overrides < 0 || parse_init(s, args, from, kwargs) < 0)
         goto done;
     fd = take_socket(sock);
     if (fd < 0)
         goto done;
     err = overrides
-              ? fl_stream_setup(
+              ? stream_setup(
                     s, NULL,
                     io->buffers ? &fl_stream_io_python_tls : &fl_stream_io_python, -1)
-              : fl_stream_setup(s, NULL, io, fd);
+              : stream_setup(s, NULL, io, fd);
     if (err == 0)
         Py_XSETREF(s->socket, Py_NewRef(sock));
 done:
@@ -229,8 +231,7 @@ fl_stream_init_pipe(PyObject *self, PyObject *args, PyObject *kwargs)
     int overrides = fl_stream_overrides(s, s->st->PipeIOStream_type);
     int fd, err = -1;
 
-    if (number == NULL || overrides < 0 ||
-        fl_stream_parse_init(s, args, from, kwargs) < 0)
+    if (number == NULL || overrides < 0 || parse_init(s, args, from, kwargs) < 0)
         goto done;
     fd = PyObject_AsFileDescriptor(number);
     if (fd < 0)
@@ -243,8 +244,8 @@ fl_stream_init_pipe(PyObject *self, PyObject *args, PyObject *kwargs)
         goto done;
     }
     s->pipe = true;
-    err = fl_stream_setup(s, NULL, overrides ? &fl_stream_io_python : &FlChannelIO_Pipe,
-                          fd);
+    err =
+        stream_setup(s, NULL, overrides ? &fl_stream_io_python : &FlChannelIO_Pipe, fd);
 done:
     Py_XDECREF(kwargs);
     return err;
@@ -266,7 +267,7 @@ FlIOStream_FromFd(FlState *st, FlLoop *loop, int fd, Py_ssize_t max_buffer_size,
         s->max_buffer_size = max_buffer_size;
     if (read_chunk_size > 0)
         s->read_chunk_size = read_chunk_size;
-    if (fl_stream_setup(s, loop, &fl_stream_io_socket, fd) < 0) {
+    if (stream_setup(s, loop, &fl_stream_io_socket, fd) < 0) {
         (void)fl_close(fd);
         Py_CLEAR(s);
     }

@@ -69,10 +69,6 @@ void FlSockCall_Leave(FlSockCall *call, bool forget);
 /* sock.fileno(); -1 with OSError EBADF for a closed one. */
 int FlSockCall_Descriptor(PyObject *sock);
 
-/* A socket object on a descriptor, which it takes over, non-blocking. New reference or
- * NULL (then fd is closed). */
-PyObject *FlSocket_FromFd(FlState *st, int fd);
-
 /* The C form of an address whose host is numeric, for a socket of family. 1, 0 when it
  * needs a look-up or is odd, -1. */
 int FlAddress_FromPython(int family, PyObject *address, fl_address *out);

@@ -23,8 +23,10 @@ FlSockCall_Descriptor(PyObject *sock)
     return fd;
 }
 
-PyObject *
-FlSocket_FromFd(FlState *st, int fd)
+/* A socket object on a descriptor, which it takes over, non-blocking. New reference or
+ * NULL (then fd is closed). */
+static PyObject *
+socket_from_fd(FlState *st, int fd)
 {
     PyObject *type = FlState_Lazy(st, &st->Socket, "socket", "socket");
     PyObject *number = type == NULL ? NULL : PyLong_FromLong(fd);
@@ -222,7 +224,7 @@ try_accept(FlSockCall *call, int fd, PyObject **result)
         return blocked_or_failed(got);
     if (peer.len == 0)
         peer.addr.ss_family = AF_UNIX;
-    PyObject *sock = FlSocket_FromFd(call->st, got);
+    PyObject *sock = socket_from_fd(call->st, got);
     PyObject *address = sock == NULL ? NULL : FlAddress_ToPython(&peer);
 
     *result = address == NULL ? NULL : PyTuple_Pack(2, sock, address);

@@ -320,7 +320,7 @@ tls_close(FlChannel *ch)
     fl_stream_io_socket.close(ch);
 }
 
-const FlChannelIO fl_stream_io_tls = {
+static const FlChannelIO stream_io_tls = {
     .recv = tls_recv,
     .send = tls_send,
     .fileno = tls_fileno,
@@ -451,7 +451,7 @@ ssl_init(PyObject *self, PyObject *args, PyObject *kwargs)
     tls->handshaking = true;
     if (err == 0)
         err = fl_stream_init_socket(s, args, kwargs, s->st->SSLIOStream_type,
-                                    &fl_stream_io_tls);
+                                    &stream_io_tls);
     Py_XDECREF(kwargs);
     if (err < 0)
         return -1;

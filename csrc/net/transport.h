@@ -158,10 +158,6 @@ int FlTransport_WaterMoved(FlTransport *tr);
 /* After a write: pause_writing() where the water is high. 0 or -1 (fatal). escapes */
 int FlTransport_WaterRose(FlTransport *tr);
 
-/* get_extra_info() of what is not in `extra`: new reference, or NULL without an
- * exception when the name means nothing here. escapes */
-PyObject *FlTransport_Info(FlTransport *tr, PyObject *name);
-
 /* Keeps the names of a socket that is about to be closed. */
 void FlTransport_KeepNames(FlTransport *tr);
 

@@ -393,8 +393,10 @@ info_name(FlTransport *tr, bool peer)
     return Py_XNewRef(*kept);
 }
 
-PyObject *
-FlTransport_Info(FlTransport *tr, PyObject *name)
+/* get_extra_info() of what is not in `extra`: new reference, or NULL without an
+ * exception when the name means nothing here. escapes */
+static PyObject *
+transport_info(FlTransport *tr, PyObject *name)
 {
     FlState *st = tr->st;
 
@@ -426,7 +428,7 @@ transport_get_extra_info(PyObject *obj, PyObject *args, PyObject *kwargs)
         PyDict_GetItemRef(tr->extra, name, &found) < 0)
         return NULL;
     if (found == NULL && PyUnicode_Check(name))
-        found = FlTransport_Info(tr, name);
+        found = transport_info(tr, name);
     if (found == NULL && PyErr_Occurred())
         return NULL;
     return found != NULL ? found : Py_NewRef(otherwise);
