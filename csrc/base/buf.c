@@ -94,37 +94,3 @@ fl_buf_append(fl_buf *b, const void *p, size_t n)
     b->end += n;
     return 0;
 }
-
-void
-fl_buf_shrink(fl_buf *b)
-{
-    size_t len = fl_buf_len(b);
-    if (len == 0) {
-        fl_buf_free(b);
-        return;
-    }
-    if (b->cap / 4 < len || b->cap <= FIRST_CAP) {
-        return;
-    }
-    move_to_front(b);
-    char *fitted = realloc(b->data, len);
-    if (fitted != NULL) {
-        b->data = fitted;
-        b->cap = len;
-    }
-}
-
-char *
-fl_buf_detach(fl_buf *b, size_t *n)
-{
-    size_t len = fl_buf_len(b);
-    *n = len;
-    if (len == 0) {
-        fl_buf_free(b);
-        return NULL;
-    }
-    move_to_front(b);
-    char *data = b->data;
-    fl_buf_init(b);
-    return data;
-}

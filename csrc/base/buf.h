@@ -7,7 +7,7 @@
  * the end and at least half of the memory is spent, so each byte moves a bounded number
  * of times however small the pieces are. A buffer that was drained starts at 0 again.
  *
- * Pointers into the buffer die with the next reserve, append or shrink.
+ * Pointers into the buffer die with the next reserve or append.
  *
  * Layer: base. Threads: none; owned by one loop.
  */
@@ -63,13 +63,6 @@ fl_buf_commit(fl_buf *b, size_t n)
     b->end += n;
 }
 
-/* How many bytes fit without growing or moving. */
-static inline size_t
-fl_buf_room(const fl_buf *b)
-{
-    return b->cap - b->end;
-}
-
 /* 0, or -ENOMEM with the contents unchanged. p must not point into b. */
 int fl_buf_append(fl_buf *b, const void *p, size_t n);
 
@@ -96,12 +89,5 @@ fl_buf_clear(fl_buf *b)
 {
     b->start = b->end = 0;
 }
-
-/* Gives memory back: all of it when empty, otherwise what is four times too much. */
-void fl_buf_shrink(fl_buf *b);
-
-/* Hands the memory to the caller, who frees it with free(); *n gets the length. The
- * buffer is empty afterwards. NULL when the buffer was empty. */
-char *fl_buf_detach(fl_buf *b, size_t *n);
 
 #endif

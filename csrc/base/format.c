@@ -1,4 +1,4 @@
-/* format.c -- numbers and HTTP dates to bytes and back.
+/* format.c -- numbers and HTTP dates to bytes, numbers back.
  *
  * The calendar is arithmetic over a year that begins in March, where the leap day is
  * the last day and the lengths of months follow one formula; 400 years are one cycle of
@@ -106,19 +106,6 @@ fl_parse_u64(fl_span s, uint64_t *out)
 
 /* ---------------------------------------------------------------- the calendar */
 
-int64_t
-fl_days_from_civil(int64_t year, int month, int day)
-{
-    int64_t y = month <= 2 ? year - 1 : year;
-    int64_t cycle = (y >= 0 ? y : y - 399) / 400;
-    int64_t year_of_cycle = y - cycle * 400;
-    int64_t month_from_march = month > 2 ? month - 3 : month + 9;
-    int64_t day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    int64_t day_of_cycle =
-        year_of_cycle * 365 + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year;
-    return cycle * DAYS_IN_CYCLE + day_of_cycle - DAYS_TO_EPOCH;
-}
-
 void
 fl_civil_from_days(int64_t days, int64_t *year, int *month, int *day)
 {
@@ -135,14 +122,6 @@ fl_civil_from_days(int64_t days, int64_t *year, int *month, int *day)
     *day = (int)(day_of_year - (153 * month_from_march + 2) / 5 + 1);
     *month = (int)(month_from_march < 10 ? month_from_march + 3 : month_from_march - 9);
     *year = cycle * 400 + year_of_cycle + (*month <= 2 ? 1 : 0);
-}
-
-static int
-days_in_month(int64_t year, int month)
-{
-    static const int8_t length[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    return month == 2 && leap ? 29 : length[month - 1];
 }
 
 /* ---------------------------------------------------------------- HTTP dates */
@@ -183,190 +162,4 @@ fl_fmt_http_date(char out[FL_HTTP_DATE_LEN], int64_t unix_seconds)
     put_two(out + 20, second / 60 % 60);
     put_two(out + 23, second % 60);
     return FL_HTTP_DATE_LEN;
-}
-
-/* A date being read: `at` moves on, `ok` falls once and for all. */
-typedef struct {
-    fl_span s;
-    size_t at;
-    bool ok;
-} reader;
-
-static void
-want(reader *r, const char *literal, size_t n)
-{
-    if (r->s.n - r->at < n || memcmp(r->s.p + r->at, literal, n) != 0) {
-        r->ok = false;
-        return;
-    }
-    r->at += n;
-}
-
-static int
-want_digits(reader *r, size_t n)
-{
-    int v = 0;
-    if (r->s.n - r->at < n) {
-        r->ok = false;
-        return 0;
-    }
-    for (size_t i = 0; i < n; i++) {
-        char c = r->s.p[r->at + i];
-        if (c < '0' || c > '9') {
-            r->ok = false;
-            return 0;
-        }
-        v = v * 10 + (c - '0');
-    }
-    r->at += n;
-    return v;
-}
-
-/* Which of `count` three-letter names stands here; 0-based. */
-static int
-want_name(reader *r, const char *names, int count)
-{
-    if (r->s.n - r->at >= 3) {
-        for (int i = 0; i < count; i++) {
-            if (memcmp(r->s.p + r->at, names + i * 3, 3) == 0) {
-                r->at += 3;
-                return i;
-            }
-        }
-    }
-    r->ok = false;
-    return 0;
-}
-
-typedef struct {
-    int64_t year;
-    int month, day, hour, minute, second;
-} fields;
-
-static void
-want_time(reader *r, fields *f)
-{
-    f->hour = want_digits(r, 2);
-    want(r, ":", 1);
-    f->minute = want_digits(r, 2);
-    want(r, ":", 1);
-    f->second = want_digits(r, 2);
-}
-
-/* Sun, 06 Nov 1994 08:49:37 GMT */
-static void
-read_imf_fixdate(reader *r, fields *f)
-{
-    want_name(r, day_names, 7);
-    want(r, ", ", 2);
-    f->day = want_digits(r, 2);
-    want(r, " ", 1);
-    f->month = want_name(r, month_names, 12) + 1;
-    want(r, " ", 1);
-    f->year = want_digits(r, 4);
-    want(r, " ", 1);
-    want_time(r, f);
-    want(r, " GMT", 4);
-}
-
-/* Sunday, 06-Nov-94 08:49:37 GMT */
-static void
-read_rfc850(reader *r, fields *f)
-{
-    static const char *const rest[7] = {"day",   "day", "sday", "nesday",
-                                        "rsday", "day", "urday"};
-    const char *tail = rest[want_name(r, day_names, 7)];
-    want(r, tail, strlen(tail));
-    want(r, ", ", 2);
-    f->day = want_digits(r, 2);
-    want(r, "-", 1);
-    f->month = want_name(r, month_names, 12) + 1;
-    want(r, "-", 1);
-    f->year = want_digits(r, 2);
-    want(r, " ", 1);
-    want_time(r, f);
-    want(r, " GMT", 4);
-}
-
-/* Sun Nov  6 08:49:37 1994 */
-static void
-read_asctime(reader *r, fields *f)
-{
-    want_name(r, day_names, 7);
-    want(r, " ", 1);
-    f->month = want_name(r, month_names, 12) + 1;
-    want(r, " ", 1);
-    if (r->at < r->s.n && r->s.p[r->at] == ' ') {
-        r->at++;
-        f->day = want_digits(r, 1);
-    } else {
-        f->day = want_digits(r, 2);
-    }
-    want(r, " ", 1);
-    want_time(r, f);
-    want(r, " ", 1);
-    f->year = want_digits(r, 4);
-}
-
-static bool
-to_seconds(const fields *f, int64_t *out)
-{
-    if (f->day < 1 || f->day > days_in_month(f->year, f->month) || f->hour > 23 ||
-        f->minute > 59 || f->second > 60) { /* 60: a leap second */
-        return false;
-    }
-    *out = fl_days_from_civil(f->year, f->month, f->day) * SECONDS_A_DAY +
-           f->hour * 3600 + f->minute * 60 + f->second;
-    return true;
-}
-
-/* Reads any of the three; *two_digit_year tells that the century is open. */
-static bool
-read_date(fl_span s, fields *f, bool *two_digit_year)
-{
-    static void (*const formats[])(reader *, fields *) = {read_imf_fixdate, read_rfc850,
-                                                          read_asctime};
-    for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
-        reader r = {s, 0, true};
-        formats[i](&r, f);
-        if (r.ok && r.at == s.n) {
-            *two_digit_year = formats[i] == read_rfc850;
-            return true;
-        }
-    }
-    return false;
-}
-
-bool
-fl_parse_http_date_at(fl_span s, int64_t now, int64_t *out)
-{
-    fields f;
-    bool two_digit_year;
-    if (!read_date(s, &f, &two_digit_year)) {
-        return false;
-    }
-    if (two_digit_year) {
-        int64_t this_year;
-        int month, day;
-        fl_civil_from_days(now / SECONDS_A_DAY, &this_year, &month, &day);
-        f.year += this_year - this_year % 100;
-        if (f.year > this_year + 50) {
-            f.year -= 100;
-        }
-    }
-    return to_seconds(&f, out);
-}
-
-bool
-fl_parse_http_date(fl_span s, int64_t *out)
-{
-    fields f;
-    bool two_digit_year;
-    if (!read_date(s, &f, &two_digit_year)) {
-        return false;
-    }
-    if (two_digit_year) {
-        f.year += f.year < 70 ? 2000 : 1900;
-    }
-    return to_seconds(&f, out);
 }

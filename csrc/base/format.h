@@ -1,4 +1,4 @@
-/* format.h -- numbers and dates to bytes and back, without locale or libc's time.
+/* format.h -- numbers and dates to bytes, numbers back, without locale or libc's time.
  *
  * Nothing here writes a terminating NUL; every writer returns the length.
  *
@@ -38,20 +38,7 @@ bool fl_parse_u64(fl_span s, uint64_t *out);
  * clamped to the nearest end. Returns FL_HTTP_DATE_LEN. */
 size_t fl_fmt_http_date(char out[FL_HTTP_DATE_LEN], int64_t unix_seconds);
 
-/* All three formats of RFC 9110 section 5.6.7, case-sensitive as it says: IMF-fixdate,
- * RFC 850 (two-digit years: more than 50 years ahead of `now` means the past century)
- * and asctime. The name of the day must be one, but need not be the right one. false
- * leaves *out. */
-bool fl_parse_http_date_at(fl_span s, int64_t now, int64_t *out);
-
-/* The same, with two-digit years 00-69 taken for 2000-2069 and 70-99 for 1970-1999
- * (POSIX). */
-bool fl_parse_http_date(fl_span s, int64_t *out);
-
-/* Days since 1970-01-01 of a proleptic Gregorian date; month 1-12, day 1-31. */
-int64_t fl_days_from_civil(int64_t year, int month, int day);
-
-/* The other way. */
+/* The proleptic Gregorian date so many days after 1970-01-01; month 1-12, day 1-31. */
 void fl_civil_from_days(int64_t days, int64_t *year, int *month, int *day);
 
 #endif

@@ -98,9 +98,6 @@ int FlFuture_Cancel(PyObject *future, PyObject *msg); /* escapes */
  * done already); the future owns a reference to obj until then. 0 or -1. */
 int FlFuture_AddWaiter(PyObject *future, fl_run_fn run, PyObject *obj);
 
-/* Takes such a waiter back; how many were there. */
-int FlFuture_RemoveWaiter(PyObject *future, fl_run_fn run, PyObject *obj);
-
 /* The value of a done future: new reference; or NULL with its exception raised (marks
  * it as retrieved), CancelledError, or InvalidStateError when it is pending. */
 PyObject *FlFuture_Result(PyObject *future);

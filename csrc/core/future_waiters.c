@@ -194,35 +194,6 @@ FlFuture_AddWaiter(PyObject *obj, fl_run_fn run, PyObject *arg)
 }
 
 int
-FlFuture_RemoveWaiter(PyObject *obj, fl_run_fn run, PyObject *arg)
-{
-    FlFuture *self = (FlFuture *)obj;
-    FlMoreWaiters *more = self->more;
-    uint32_t kept = 0;
-    int removed = 0;
-
-    /* What is dropped here is alive: the caller owns arg. */
-    if (self->first.run == run && self->first.obj == arg) {
-        waiter_clear(&self->first);
-        removed++;
-    }
-    if (more == NULL)
-        return removed;
-    for (uint32_t i = 0; i < more->n; i++) {
-        FlWaiter w = more->at[i];
-
-        if (w.run == run && w.obj == arg) {
-            waiter_clear(&w);
-            removed++;
-        } else {
-            more->at[kept++] = w;
-        }
-    }
-    more->n = kept;
-    return removed;
-}
-
-int
 FlFuture_VisitWaiters(FlFuture *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->first.obj);

@@ -133,16 +133,15 @@ typedef struct FlHTTP1Connection {
     uint8_t informational; /* 1xx answers seen by a client */
     bool is_client;
     bool no_keep_alive;
-    bool waiting_data;    /* data_received is being awaited */
-    bool in_data;         /* the channel's data() is on the stack */
-    bool owes_delegate;   /* finish or on_connection_close is due */
-    bool web;             /* web/ took this request */
-    bool collects;        /* the body is for nobody before it is whole: see its rate */
-    bool proxied;         /* ... and the context follows its headers meanwhile */
-    bool keep_alive;      /* both sides are willing */
-    bool head_request;    /* the method is HEAD */
-    bool http10;          /* the peer speaks HTTP/1.0 */
-    bool said_keep_alive; /* ... and asked for it */
+    bool waiting_data;  /* data_received is being awaited */
+    bool in_data;       /* the channel's data() is on the stack */
+    bool owes_delegate; /* finish or on_connection_close is due */
+    bool web;           /* web/ took this request */
+    bool collects;      /* the body is for nobody before it is whole: see its rate */
+    bool proxied;       /* ... and the context follows its headers meanwhile */
+    bool keep_alive;    /* both sides are willing */
+    bool head_request;  /* the method is HEAD */
+    bool http10;        /* the peer speaks HTTP/1.0 */
     bool headers_written;
     bool chunking;
     bool write_finished;

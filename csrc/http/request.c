@@ -68,27 +68,9 @@ FlHTTPServerRequest_Headers(FlHTTPServerRequest *self)
 }
 
 PyObject *
-FlHTTPServerRequest_Path(FlHTTPServerRequest *self)
-{
-    return FlRequest_Get(self, &self->path, FlRequest_MakePath);
-}
-
-PyObject *
 FlHTTPServerRequest_HostName(FlHTTPServerRequest *self)
 {
     return FlRequest_Get(self, &self->host_name, FlRequest_MakeHostName);
-}
-
-PyObject *
-FlHTTPServerRequest_Arguments(FlHTTPServerRequest *self)
-{
-    return FlRequest_Get(self, &self->arguments, FlRequest_MakeArguments);
-}
-
-PyObject *
-FlHTTPServerRequest_Cookies(FlHTTPServerRequest *self)
-{
-    return FlRequest_Get(self, &self->cookies, FlRequest_MakeCookies);
 }
 
 bool

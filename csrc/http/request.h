@@ -55,12 +55,9 @@ bool FlHTTPServerRequest_Check(FlState *st, PyObject *object);
  * false when there is none (or it is not latin-1). */
 bool FlHTTPServerRequest_Field(FlHTTPServerRequest *self, uint8_t id, fl_span *out);
 
-/* New references; the last two escape. */
+/* New references. */
 PyObject *FlHTTPServerRequest_Headers(FlHTTPServerRequest *self);
-PyObject *FlHTTPServerRequest_Path(FlHTTPServerRequest *self);
 PyObject *FlHTTPServerRequest_HostName(FlHTTPServerRequest *self);
-PyObject *FlHTTPServerRequest_Arguments(FlHTTPServerRequest *self);
-PyObject *FlHTTPServerRequest_Cookies(FlHTTPServerRequest *self);
 
 /* Whether there is a body that may be a form and was not looked at. */
 bool FlHTTPServerRequest_HasForm(FlHTTPServerRequest *self);

@@ -248,14 +248,6 @@ FlChannel_Close(FlChannel *ch, PyObject *exc)
 }
 
 void
-FlChannel_Abort(FlChannel *ch)
-{
-    if (!ch->closed && ch->io->sendfile && ch->watch.fd >= 0)
-        (void)fl_socket_reset_on_close(ch->watch.fd);
-    FlChannel_Close(ch, NULL);
-}
-
-void
 FlChannel_CloseAfterWrites(FlChannel *ch)
 {
     if (ch->closed)

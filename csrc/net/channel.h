@@ -155,7 +155,6 @@ typedef struct {
     bool sendfile;
 } FlChannelIO;
 
-extern const FlChannelIO FlChannelIO_Socket;
 extern const FlChannelIO FlChannelIO_Pipe;
 
 /* A run of bytes and who owns it. owner NULL: copied if it must be queued. */
@@ -326,9 +325,6 @@ void FlChannel_Close(FlChannel *ch, PyObject *exc);
 /* Closes as soon as everything queued was sent; reads no more. escapes */
 void FlChannel_CloseAfterWrites(FlChannel *ch);
 
-/* Closes and makes the kernel reset the connection. escapes */
-void FlChannel_Abort(FlChannel *ch);
-
 /* Ends the sending side once the queue is empty. 0 or -1. */
 int FlChannel_Shutdown(FlChannel *ch);
 
@@ -353,11 +349,6 @@ static inline bool
 FlChannel_Eof(const FlChannel *ch)
 {
     return ch->eof;
-}
-static inline int
-FlChannel_Fd(const FlChannel *ch)
-{
-    return ch->watch.fd;
 }
 static inline PyObject * /* borrowed, nullable */
 FlChannel_Error(const FlChannel *ch)

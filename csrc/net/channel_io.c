@@ -1,4 +1,4 @@
-/* channel_io.c -- how bytes move through a plain socket and through a pipe.
+/* channel_io.c -- how bytes move through a pipe; what channels on sockets share.
  *
  * Layer: net. Threads: the loop's.
  */
@@ -7,12 +7,6 @@
 #include <errno.h>
 
 #include "sys/sockets.h"
-
-static ssize_t
-socket_recv(FlChannel *ch, char *buf, size_t n)
-{
-    return fl_socket_recv(ch->watch.fd, buf, n);
-}
 
 ssize_t
 fl_channel_socket_send(FlChannel *ch, const struct iovec *iov, int n)
@@ -39,21 +33,11 @@ fl_channel_socket_error(FlChannel *ch)
 }
 
 static void
-plain_close(FlChannel *ch)
+pipe_close(FlChannel *ch)
 {
     if (ch->watch.fd >= 0)
         (void)fl_close(ch->watch.fd);
 }
-
-const FlChannelIO FlChannelIO_Socket = {
-    .recv = socket_recv,
-    .send = fl_channel_socket_send,
-    .fileno = fl_channel_known_fileno,
-    .error = fl_channel_socket_error,
-    .close = plain_close,
-    .sendfile = true,
-    .guess = 1,
-};
 
 static ssize_t
 pipe_recv(FlChannel *ch, char *buf, size_t n)
@@ -84,6 +68,6 @@ const FlChannelIO FlChannelIO_Pipe = {
     .send = fl_channel_pipe_send,
     .fileno = fl_channel_known_fileno,
     .error = fl_channel_pipe_error,
-    .close = plain_close,
+    .close = pipe_close,
     .guess = 1,
 };

@@ -28,12 +28,6 @@ file_cast(PyObject *self)
     return (FlOpenFile *)self;
 }
 
-bool
-FlOpenFile_Check(FlState *st, PyObject *object)
-{
-    return Py_IS_TYPE(object, st->OpenFile_type);
-}
-
 PyObject *
 FlOpenFile_OfFd(FlState *st, int fd)
 {

@@ -26,8 +26,6 @@ typedef struct {
 /* Of a descriptor, which it takes over, on failure too. New reference or NULL. */
 PyObject *FlOpenFile_OfFd(FlState *st, int fd);
 
-bool FlOpenFile_Check(FlState *st, PyObject *object);
-
 /* Whether n bytes from offset seem to be in memory: the first and the last are asked. */
 bool FlOpenFile_Cached(FlOpenFile *file, int64_t offset, size_t n);
 

@@ -129,9 +129,6 @@ fl_head_find(const fl_head *head, uint8_t id)
     return NULL;
 }
 
-/* "GET" …; empty for FL_METHOD_OTHER. */
-fl_span fl_method_name(int method);
-
 /* enum fl_method of an exact (case-sensitive) name. */
 uint8_t fl_method_lookup(fl_span name);
 

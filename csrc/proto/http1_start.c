@@ -22,12 +22,6 @@ static const fl_span methods[FL_METHOD_COUNT] = {
 };
 #undef METHOD
 
-fl_span
-fl_method_name(int method)
-{
-    return methods[method > 0 && method < FL_METHOD_COUNT ? method : FL_METHOD_OTHER];
-}
-
 uint8_t
 fl_method_lookup(fl_span name)
 {

@@ -22,8 +22,7 @@ enum {
     FL_C_DIGIT = 1 << 3,  /* 0-9 */
     FL_C_TARGET = 1 << 4, /* 21-7E and 80-FF but '#': a request target */
     FL_C_HOST = 1 << 5,   /* of a host's name: see host.h */
-    FL_C_COOKIE = 1 << 6, /* cookie-octet, RFC 6265 section 4.1.1 */
-    FL_C_URI = 1 << 7     /* unreserved, RFC 3986 section 2.3: never percent-encoded */
+    FL_C_COOKIE = 1 << 6  /* cookie-octet, RFC 6265 section 4.1.1 */
 };
 
 extern const uint8_t fl_char_class[256];

@@ -19,18 +19,7 @@
  * another form. Whether the authority is a valid one is the caller's question. */
 size_t fl_uri_authority(fl_span target, fl_span *authority);
 
-/* Whether decoding would change anything. */
-bool fl_percent_any(fl_span s, bool plus);
-
 /* Decodes to dst (room for s.n bytes; may be s.p itself); returns the length. */
 size_t fl_percent_decode(char *dst, fl_span s, bool plus);
-
-/* How many bytes fl_percent_encode would write. */
-size_t fl_percent_size(fl_span s, fl_span safe, bool plus);
-
-/* Encodes all but unreserved bytes and those in `safe` as %XX with capitals, SP as '+'
- * when plus. dst has room for fl_percent_size bytes (at most 3 * s.n) and is not s.p.
- * Returns the length. */
-size_t fl_percent_encode(char *dst, fl_span s, fl_span safe, bool plus);
 
 #endif

@@ -13,7 +13,6 @@ a_new_buffer_is_empty(void)
     CHECK_INT(fl_buf_len(&b), 0);
     CHECK(fl_buf_ptr(&b) == NULL);
     CHECK_INT(fl_buf_append(&b, NULL, 0), 0);
-    fl_buf_shrink(&b);
     fl_buf_truncate(&b, fl_buf_len(&b));
     fl_buf_clear(&b);
     fl_buf_free(&b);
@@ -67,44 +66,9 @@ memory_follows_the_contents_not_the_traffic(void)
     CHECK(b.cap <= 4096);
     fl_buf_consume(&b, 500);
     CHECK_INT(b.start, 0);
-    fl_buf_shrink(&b);
+    fl_buf_free(&b);
     CHECK(b.data == NULL);
     CHECK_INT(b.cap, 0);
-    fl_buf_free(&b);
-}
-
-static void
-shrink_returns_what_is_far_too_much(void)
-{
-    fl_buf b;
-    fl_buf_init(&b);
-    CHECK(fl_buf_reserve(&b, 1 << 20) != NULL);
-    CHECK_INT(fl_buf_append(&b, "hello", 5), 0);
-    fl_buf_shrink(&b);
-    CHECK(b.cap < 1024);
-    CHECK_SPAN(fl_buf_span(&b), "hello");
-    fl_buf_consume(&b, 1);
-    CHECK_SPAN(fl_buf_span(&b), "ello");
-    fl_buf_free(&b);
-}
-
-static void
-detach_hands_the_memory_over(void)
-{
-    fl_buf b;
-    fl_buf_init(&b);
-    size_t n = 9;
-    CHECK(fl_buf_detach(&b, &n) == NULL);
-    CHECK_INT(n, 0);
-    CHECK_INT(fl_buf_append(&b, "xhello", 6), 0);
-    fl_buf_consume(&b, 1);
-    char *data = fl_buf_detach(&b, &n);
-    CHECK_SPAN(fl_span_make(data, n), "hello");
-    CHECK_INT(fl_buf_len(&b), 0);
-    free(data);
-    CHECK_INT(fl_buf_append(&b, "again", 5), 0);
-    CHECK_SPAN(fl_buf_span(&b), "again");
-    fl_buf_free(&b);
 }
 
 static void
@@ -133,29 +97,7 @@ without_memory_the_contents_are_kept(void)
     fl_buf_consume(&b, 1);
     CHECK_INT(fl_buf_append(&b, block, sizeof(block)), -ENOMEM); /* elsewhere */
     CHECK_SPAN(fl_buf_span(&b), "ept");
-    check_allocations_left = 1;
-    CHECK(fl_buf_reserve(&b, 100000) != NULL);
-    fl_buf_shrink(&b); /* fails, and leaves things as they are */
-    CHECK_SPAN(fl_buf_span(&b), "ept");
-    CHECK(b.cap > 1000);
     check_allocations_left = -1;
-    fl_buf_free(&b);
-}
-
-static void
-a_buffer_of_fitting_size_is_not_shrunk(void)
-{
-    fl_buf b;
-    char block[1000] = {0};
-    fl_buf_init(&b);
-    CHECK_INT(fl_buf_append(&b, "a", 1), 0);
-    size_t cap = b.cap;
-    fl_buf_shrink(&b);
-    CHECK_INT(b.cap, cap);
-    CHECK_INT(fl_buf_append(&b, block, sizeof(block)), 0);
-    cap = b.cap;
-    fl_buf_shrink(&b);
-    CHECK_INT(b.cap, cap);
     fl_buf_free(&b);
 }
 
@@ -165,10 +107,7 @@ main(void)
     a_new_buffer_is_empty();
     bytes_come_out_as_they_went_in();
     memory_follows_the_contents_not_the_traffic();
-    shrink_returns_what_is_far_too_much();
-    detach_hands_the_memory_over();
     too_much_is_refused_and_the_contents_kept();
     without_memory_the_contents_are_kept();
-    a_buffer_of_fitting_size_is_not_shrunk();
     return check_done();
 }

@@ -1,5 +1,5 @@
-/* test_format.c -- base/format.h: numbers, the calendar, and the three date formats of
- * RFC 9110 section 5.6.7. libc's calendar is the second opinion. */
+/* test_format.c -- base/format.h: numbers, and dates as RFC 9110 section 5.6.7 writes
+ * them. libc's calendar is the second opinion. */
 #include "base/format.h"
 
 #include <time.h>
@@ -66,14 +66,6 @@ check_date(int64_t seconds)
              tm.tm_hour, tm.tm_min, tm.tm_sec);
     CHECK_INT(fl_fmt_http_date(got, seconds), FL_HTTP_DATE_LEN);
     CHECK_SPAN(fl_span_make(got, sizeof(got)), want);
-    int64_t back = 0;
-    CHECK(fl_parse_http_date(fl_span_make(got, sizeof(got)), &back));
-    CHECK_INT(back, seconds);
-    strftime(want, sizeof(want), "%a %b %e %H:%M:%S ", &tm);
-    snprintf(want + 20, sizeof(want) - 20, "%04d", tm.tm_year + 1900);
-    back = 0;
-    CHECK(fl_parse_http_date(fl_span_make(want, strlen(want)), &back));
-    CHECK_INT(back, seconds);
 }
 
 static void
@@ -88,11 +80,12 @@ dates_agree_with_libc(void)
     for (int i = 0; i < 20000; i++) {
         check_date(FL_HTTP_DATE_FIRST + (int64_t)(random64() % span));
     }
-    for (int64_t year = 1890; year < 2110; year++) { /* every turn of a month */
-        for (int month = 1; month <= 12; month++) {
-            int64_t days = fl_days_from_civil(year, month, 1);
-            check_date(days * 86400);
-            check_date(days * 86400 - 1);
+    for (int year = 1890; year < 2110; year++) { /* every turn of a month */
+        for (int month = 0; month < 12; month++) {
+            struct tm tm = {.tm_year = year - 1900, .tm_mon = month, .tm_mday = 1};
+            int64_t first = timegm(&tm);
+            check_date(first);
+            check_date(first - 1);
         }
     }
 }
@@ -105,86 +98,6 @@ times_without_a_four_digit_year_are_clamped(void)
     CHECK_SPAN(fl_span_make(got, sizeof(got)), "Fri, 31 Dec 9999 23:59:59 GMT");
     fl_fmt_http_date(got, INT64_MIN);
     CHECK_SPAN(fl_span_make(got, sizeof(got)), "Sat, 01 Jan 0000 00:00:00 GMT");
-}
-
-#define NO_DATE INT64_MIN
-
-static int64_t
-date(const char *text)
-{
-    int64_t v = NO_DATE;
-    char *copy = copy_of(text, strlen(text));
-    bool ok = fl_parse_http_date(fl_span_make(copy, strlen(text)), &v);
-    free(copy);
-    return ok ? v : NO_DATE;
-}
-
-static void
-all_three_formats_are_read(void)
-{
-    CHECK_INT(date("Sun, 06 Nov 1994 08:49:37 GMT"), 784111777);
-    CHECK_INT(date("Sunday, 06-Nov-94 08:49:37 GMT"), 784111777);
-    CHECK_INT(date("Sun Nov  6 08:49:37 1994"), 784111777);
-    CHECK_INT(date("Wednesday, 09-Nov-94 08:49:37 GMT"), 784111777 + 3 * 86400);
-    CHECK_INT(date("Sat Dec 31 23:59:60 2016"), 1483228800); /* a leap second */
-    CHECK_INT(date("Thu, 29 Feb 2024 00:00:00 GMT"), 1709164800);
-    CHECK_INT(date("Friday, 01-Jan-69 00:00:00 GMT"), 3124224000);
-    CHECK_INT(date("Thursday, 01-Jan-70 00:00:00 GMT"), 0);
-}
-
-/* RFC 9110 section 5.6.7: more than 50 years ahead means the past century. */
-static void
-a_two_digit_year_is_read_beside_now(void)
-{
-    fl_span s = FL_SPAN("Sunday, 06-Nov-94 08:49:37 GMT");
-    int64_t v = 0, now_1995 = 800000000, now_2050 = 2524608000;
-    CHECK(fl_parse_http_date_at(s, now_1995, &v));
-    CHECK_INT(v, 784111777);
-    CHECK(fl_parse_http_date_at(s, now_2050, &v));
-    CHECK_INT(v, 3939871777);
-    int64_t now_2010 = 1262304000;
-    CHECK(fl_parse_http_date_at(s, now_2010, &v));
-    CHECK_INT(v, 784111777);
-    CHECK(!fl_parse_http_date_at(FL_SPAN("no date"), now_2010, &v));
-    CHECK(fl_parse_http_date_at(FL_SPAN("Sun Nov  6 08:49:37 1994"), now_2050, &v));
-    CHECK_INT(v, 784111777);
-}
-
-static void
-what_is_no_date_is_refused(void)
-{
-    static const char *const bad[] = {
-        "",
-        "S",
-        "Sun, 06 Nov 1994 08:49:37 GM",
-        "Sun, 06 Nov 1994 08:49:37 GMT ",
-        "Sun, 06 Nov 1994 08:49:37 UTC",
-        "Sun, 06 Nov 1994 08:49:37 +0000",
-        "Sun, 6 Nov 1994 08:49:37 GMT",
-        "sun, 06 Nov 1994 08:49:37 GMT",
-        "Sun, 06 nov 1994 08:49:37 GMT",
-        "Sun, 00 Nov 1994 08:49:37 GMT",
-        "Sun, 31 Nov 1994 08:49:37 GMT",
-        "Sun, 29 Feb 2023 08:49:37 GMT",
-        "Sun, 29 Feb 1900 08:49:37 GMT",
-        "Sun, 06 Nov 1994 24:00:00 GMT",
-        "Sun, 06 Nov 1994 08:60:00 GMT",
-        "Sun, 06 Nov 1994 08:49:61 GMT",
-        "Sun, 06 Nov 1994  8:49:37 GMT",
-        "Sun, 06 Nov 1994 08-49-37 GMT",
-        "Sun, 06 Nov -994 08:49:37 GMT",
-        "Sunday, 06 Nov 1994 08:49:37 GMT",
-        "Sundae, 06-Nov-94 08:49:37 GMT",
-        "Sunday, 06-Nov-1994 08:49:37 GMT",
-        "Sun Nov 6 08:49:37 1994",
-        "Sun Nov   6 08:49:37 1994",
-        "Sun Nov  6 08:49:37 94",
-        "1994-11-06T08:49:37Z",
-        "784111777",
-    };
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        check_report(date(bad[i]) == NO_DATE, __LINE__, "accepted \"%s\"", bad[i]);
-    }
 }
 
 static void
@@ -213,8 +126,5 @@ main(void)
     numbers_are_read_strictly();
     dates_agree_with_libc();
     times_without_a_four_digit_year_are_clamped();
-    all_three_formats_are_read();
-    a_two_digit_year_is_read_beside_now();
-    what_is_no_date_is_refused();
     return check_done();
 }

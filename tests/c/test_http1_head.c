@@ -618,16 +618,21 @@ lists_are_split_at_commas(void)
 }
 
 static void
-methods_have_names_and_names_methods(void)
+methods_are_found_by_their_names(void)
 {
+    static const char *const names[FL_METHOD_COUNT] = {
+        [FL_METHOD_GET] = "GET",         [FL_METHOD_HEAD] = "HEAD",
+        [FL_METHOD_POST] = "POST",       [FL_METHOD_PUT] = "PUT",
+        [FL_METHOD_DELETE] = "DELETE",   [FL_METHOD_PATCH] = "PATCH",
+        [FL_METHOD_OPTIONS] = "OPTIONS", [FL_METHOD_CONNECT] = "CONNECT",
+        [FL_METHOD_TRACE] = "TRACE",
+    };
     for (int i = FL_METHOD_OTHER + 1; i < FL_METHOD_COUNT; i++) {
-        CHECK_INT(fl_method_lookup(fl_method_name(i)), i);
+        CHECK_INT(fl_method_lookup(fl_span_make(names[i], strlen(names[i]))), i);
     }
     CHECK_INT(fl_method_lookup(FL_SPAN("get")), FL_METHOD_OTHER);
     CHECK_INT(fl_method_lookup(FL_SPAN("GETS")), FL_METHOD_OTHER);
     CHECK_INT(fl_method_lookup(FL_SPAN("")), FL_METHOD_OTHER);
-    CHECK_INT(fl_method_name(FL_METHOD_COUNT).n, 0);
-    CHECK_INT(fl_method_name(-1).n, 0);
 }
 
 int
@@ -653,6 +658,6 @@ main(void)
         field_lines_alone_are_read_as_strictly();
     }
     lists_are_split_at_commas();
-    methods_have_names_and_names_methods();
+    methods_are_found_by_their_names();
     return check_done();
 }

@@ -1,5 +1,4 @@
-/* test_timers.c -- base/timers.h and base/deadline_list.h against a sorted array. */
-#include "base/deadline_list.h"
+/* test_timers.c -- base/timers.h against a sorted array. */
 #include "base/timers.h"
 
 #include <errno.h>
@@ -132,62 +131,6 @@ without_memory_nothing_is_armed_and_moving_still_works(void)
     fl_timers_free(&t);
 }
 
-static void
-a_touched_deadline_goes_to_the_end(void)
-{
-    fl_deadlines list;
-    fl_deadline a, b, c;
-    fl_deadlines_init(&list, 10);
-    fl_deadline_init(&a);
-    fl_deadline_init(&b);
-    fl_deadline_init(&c);
-    fl_deadlines_remove(&a);
-    CHECK(fl_deadlines_first(&list) == NULL);
-    CHECK(fl_deadlines_pop_due(&list, UINT64_MAX) == NULL);
-    fl_deadlines_touch(&list, &a, 1);
-    fl_deadlines_touch(&list, &b, 2);
-    fl_deadlines_touch(&list, &c, 3);
-    fl_deadlines_touch(&list, &a, 4);
-    CHECK(fl_deadlines_first(&list) == &b);
-    CHECK_INT(b.when, 12);
-    CHECK(fl_deadlines_pop_due(&list, 11) == NULL);
-    CHECK(fl_deadlines_pop_due(&list, 12) == &b);
-    CHECK(!fl_deadline_armed(&b));
-    fl_deadlines_remove(&c);
-    CHECK(fl_deadlines_first(&list) == &a);
-    fl_deadlines_touch(&list, &a, 5); /* alone in the list */
-    CHECK(fl_deadlines_pop_due(&list, 15) == &a);
-    CHECK(fl_deadlines_first(&list) == NULL);
-}
-
-static void
-another_delay_moves_every_deadline(void)
-{
-    fl_deadlines list;
-    fl_deadline a, b;
-    fl_deadlines_init(&list, 10);
-    fl_deadline_init(&a);
-    fl_deadline_init(&b);
-    fl_deadlines_touch(&list, &a, 1);
-    fl_deadlines_touch(&list, &b, 30);
-    fl_deadlines_set_delay(&list, 100);
-    CHECK_INT(a.when, 101);
-    CHECK_INT(b.when, 130);
-    fl_deadlines_set_delay(&list, 5);
-    CHECK_INT(a.when, 6);
-    CHECK_INT(b.when, 35);
-    fl_deadlines_touch(&list, &a, 0);
-    fl_deadlines_set_delay(&list, 4);
-    CHECK_INT(a.when, 4);
-    b.when = 2; /* a time before the delay itself */
-    fl_deadlines_set_delay(&list, 1);
-    CHECK_INT(b.when, 0);
-    fl_deadlines_set_delay(&list, UINT64_MAX);
-    CHECK(a.when == UINT64_MAX);
-    fl_deadlines_touch(&list, &a, 7);
-    CHECK(a.when == UINT64_MAX);
-}
-
 int
 main(void)
 {
@@ -195,7 +138,5 @@ main(void)
     cancelling_leaves_nothing_behind();
     the_soonest_comes_first();
     without_memory_nothing_is_armed_and_moving_still_works();
-    a_touched_deadline_goes_to_the_end();
-    another_delay_moves_every_deadline();
     return check_done();
 }

@@ -28,7 +28,6 @@ classes_are_those_of_the_rfcs(void)
         CHECK_INT(fl_is(byte, FL_C_HOST), among(c, "-._~!$&'()*+;="));
         CHECK_INT(fl_is(byte, FL_C_COOKIE),
                   visible && c != '"' && c != ',' && c != ';' && c != '\\');
-        CHECK_INT(fl_is(byte, FL_C_URI), among(c, "-._~"));
         CHECK_INT(fl_hex_value(byte) >= 0, hex);
     }
     CHECK_INT(fl_hex_value('0'), 0);

@@ -1,11 +1,12 @@
 /* fuzz_date.c -- HTTP dates and numbers.
  *
- * A date that is read and written again is read as the same second; the number formats
- * agree with printf.
+ * A date is written as libc's calendar has it, one without a four-digit year as the
+ * nearest that has; the number formats agree with printf, and are read back.
  */
 #include "fuzz.h"
 
 #include <inttypes.h>
+#include <time.h>
 
 #include "base/format.h"
 
@@ -26,26 +27,23 @@ check_number(uint64_t v)
 static void
 check_seconds(int64_t t)
 {
-    char text[FL_HTTP_DATE_LEN], again[FL_HTTP_DATE_LEN];
-    int64_t back;
-    fl_fmt_http_date(text, t);
-    MUST(fl_parse_http_date(fl_span_make(text, sizeof(text)), &back));
-    MUST(back == t || t < FL_HTTP_DATE_FIRST || t > FL_HTTP_DATE_LAST);
-    fl_fmt_http_date(again, back);
-    MUST(memcmp(text, again, sizeof(text)) == 0);
+    char got[FL_HTTP_DATE_LEN], want[64];
+    time_t within = t < FL_HTTP_DATE_FIRST  ? FL_HTTP_DATE_FIRST
+                    : t > FL_HTTP_DATE_LAST ? FL_HTTP_DATE_LAST
+                                            : t;
+    struct tm tm;
+    MUST(gmtime_r(&within, &tm) != NULL);
+    size_t n = strftime(want, sizeof(want), "%a, %d %b ", &tm);
+    snprintf(want + n, sizeof(want) - n, "%04d %02d:%02d:%02d GMT", tm.tm_year + 1900,
+             tm.tm_hour, tm.tm_min, tm.tm_sec);
+    MUST(fl_fmt_http_date(got, t) == strlen(want));
+    MUST(memcmp(got, want, sizeof(got)) == 0);
 }
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
-    fl_span s = fl_span_make((const char *)bytes, n);
-    int64_t t, beside;
     uint64_t number;
-    bool ok = fl_parse_http_date(s, &t);
-    MUST(fl_parse_http_date_at(s, 1700000000, &beside) == ok || n > 29);
-    if (ok) {
-        check_seconds(t);
-    }
     if (n >= sizeof(number)) {
         memcpy(&number, bytes, sizeof(number));
         check_number(number);
@@ -53,6 +51,6 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         check_seconds((int64_t)number);
         check_seconds((int64_t)number >> number % 40);
     }
-    fl_parse_u64(s, &number);
+    fl_parse_u64(fl_span_make((const char *)bytes, n), &number);
     return 0;
 }

@@ -18,25 +18,27 @@ check_percent(fl_span s, bool plus)
     MUST(n <= s.n);
     MUST(fl_percent_decode(in_place, fl_span_make(in_place, s.n), plus) == n);
     MUST(memcmp(decoded, in_place, n) == 0);
-    bool changed = n != s.n || memcmp(decoded, s.p, n) != 0;
-    MUST(fl_percent_any(s, plus) || !changed);
 
-    fl_span safe = FL_SPAN("/:");
-    size_t size = fl_percent_size(s, safe, plus);
-    char *encoded = copy_of("", 0), *back = copy_of("", 0);
-    encoded = realloc(encoded, size + 1);
-    back = realloc(back, size + 1);
-    MUST(encoded != NULL && back != NULL);
-    MUST(fl_percent_encode(encoded, s, safe, plus) == size);
-    for (size_t i = 0; i < size; i++) {
-        MUST(fl_is(encoded[i], FL_C_URI) || strchr("%/:+", encoded[i]) != NULL);
+    char *encoded = malloc(3 * s.n + 1);
+    MUST(encoded != NULL);
+    for (size_t i = 0; i < s.n; i++) {
+        snprintf(encoded + 3 * i, 4, i % 2 ? "%%%02X" : "%%%02x", (uint8_t)s.p[i]);
     }
-    size_t len = fl_percent_decode(back, fl_span_make(encoded, size), plus);
-    MUST(fl_span_eq(fl_span_make(back, len), s));
+    n = fl_percent_decode(encoded, fl_span_make(encoded, 3 * s.n), plus);
+    MUST(fl_span_eq(fl_span_make(encoded, n), s));
     free(decoded);
     free(in_place);
     free(encoded);
-    free(back);
+}
+
+static bool
+decodes_to_itself(fl_span s)
+{
+    char *decoded = copy_of(s.p, s.n);
+    size_t n = fl_percent_decode(decoded, s, true);
+    bool same = fl_span_eq(fl_span_make(decoded, n), s);
+    free(decoded);
+    return same;
 }
 
 static void
@@ -55,8 +57,8 @@ check_query(fl_span s)
         MUST(fl_scan_byte(f.value.p, f.value.n, '&') == f.value.n);
         MUST(f.has_equals || f.value.n == 0);
         MUST(f.name.n > 0 || f.has_equals);
-        MUST(f.name_encoded || !fl_percent_any(f.name, true));
-        MUST(f.value_encoded || !fl_percent_any(f.value, true));
+        MUST(f.name_encoded || decodes_to_itself(f.name));
+        MUST(f.value_encoded || decodes_to_itself(f.value));
         end = f.value.p + f.value.n;
     }
     MUST(end <= s.p + s.n);
