@@ -24,11 +24,7 @@ from typing import Any
 
 from pyfastloop import _core
 from pyfastloop._core import BaseIOStream, IOStream, PipeIOStream, SSLIOStream
-from pyfastloop.concurrent import (
-    Future,
-    future_set_exception_unless_cancelled,
-    future_set_result_unless_cancelled,
-)
+from pyfastloop.concurrent import Future
 from pyfastloop.netutil import ssl_options_to_context, ssl_wrap_socket
 
 __all__ = [
@@ -130,10 +126,12 @@ def _start_tls(
 
     def shaken(done: Future[SSLIOStream]) -> None:
         error = done.exception()
+        if result.cancelled():
+            return  # the error, if any, is that the stream was closed
         if error is not None:
-            future_set_exception_unless_cancelled(result, error)
+            result.set_exception(error)
         else:
-            future_set_result_unless_cancelled(result, tls)
+            result.set_result(tls)
 
     def close_if_cancelled(done: Future[SSLIOStream]) -> None:
         # Nobody has the new stream, and the old one has given its socket away.

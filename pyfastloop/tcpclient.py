@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from pyfastloop import gen
+from pyfastloop.concurrent import Future
 from pyfastloop.iostream import IOStream, StreamClosedError
 from pyfastloop.netutil import Resolver
 from pyfastloop.util import TimeoutError
@@ -69,9 +70,11 @@ class _Race:
         """The connected stream; the last error when no address answers."""
         self._next()
         try:
-            return await self._winner
+            stream = await self._winner
+            self._open.discard(stream)
+            return stream
         finally:
-            # Also when this coroutine is cancelled by a time-out.
+            # Also when this coroutine is cancelled, be it beside the winner's arrival.
             self._stop_timer()
             for stream in list(self._open):
                 stream.close()
@@ -109,7 +112,6 @@ class _Race:
         if self._winner.done():
             return
         if error is None and not future.cancelled():
-            self._open.discard(stream)
             self._winner.set_result(stream)
             return
         self._open.discard(stream)
@@ -221,19 +223,28 @@ def _deadline(timeout: float | datetime.timedelta | None) -> float | None:
     return time.monotonic() + seconds
 
 
+def abandon(future: Future[Any]) -> None:
+    """Cancel *future*, or close the stream that it has already: nobody wants either."""
+    future.cancel()
+    if future.done() and not future.cancelled() and future.exception() is None:
+        result = future.result()
+        if isinstance(result, IOStream):
+            result.close()
+
+
 async def _before(deadline: float | None, awaitable: Any, phase: str) -> Any:
     """Await until the deadline; past it cancel, and say what was under way.
 
-    Cancelled itself, it takes that along: nobody is left who would close a stream.
+    Cancelled itself, it takes that along.
     """
     future = gen.convert_yielded(awaitable)
-    if deadline is None:
-        return await future
-    left = max(0, deadline - time.monotonic())
     try:
+        if deadline is None:
+            return await future
+        left = max(0, deadline - time.monotonic())
         done, _ = await asyncio.wait([future], timeout=left)
     except asyncio.CancelledError:
-        future.cancel()
+        abandon(future)
         raise
     if not done:
         future.cancel()

@@ -21,10 +21,11 @@ from pyfastloop.httpclient import HTTPClientError
 from pyfastloop.iostream import StreamClosedError
 from pyfastloop.netutil import Resolver, is_valid_ip
 from pyfastloop.simple_httpclient.errors import HTTPStreamClosedError
+from pyfastloop.tcpclient import abandon
 
 if TYPE_CHECKING:
     from pyfastloop.httpclient import HTTPRequest
-    from pyfastloop.iostream import IOStream
+    from pyfastloop.iostream import IOStream, SSLIOStream
     from pyfastloop.simple_httpclient.exchange import _HTTPConnection
     from pyfastloop.simple_httpclient.target import Target
 
@@ -177,15 +178,19 @@ async def open_stream(
     marks.connected = time.monotonic()
     if target.scheme != "https":
         return stream
+    securing: Future[SSLIOStream] | None = None
     try:
         if proxy is not None:
             exchange._set_phase("while asking the proxy for a tunnel")
             stream = await _tunnel(exchange, stream, target, proxy)
         exchange._set_phase("during the TLS handshake")
         context = exchange.tls_context()
-        secured = await stream.start_tls(False, context, server_hostname=target.host)
+        securing = stream.start_tls(False, context, server_hostname=target.host)
+        secured = await securing
     except BaseException as error:
         stream.close()
+        if securing is not None:
+            abandon(securing)
         cause = error.real_error if isinstance(error, StreamClosedError) else error
         if isinstance(cause, ssl.SSLError):
             raise named(cause, where) from None

@@ -9,6 +9,7 @@ import gc
 import gzip
 import pickle
 import threading
+import warnings
 import weakref
 from unittest import mock
 
@@ -27,9 +28,15 @@ from raw_http import (
 )
 
 from pyfastloop import _core, httpclient
-from pyfastloop.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from pyfastloop.httpclient import (
+    AsyncHTTPClient,
+    HTTPClientError,
+    HTTPRequest,
+    HTTPResponse,
+)
+from pyfastloop.httpserver import HTTPServer
 from pyfastloop.ioloop import IOLoop
-from pyfastloop.netutil import Resolver
+from pyfastloop.netutil import Resolver, bind_sockets
 from pyfastloop.simple_httpclient import (
     HTTPStreamClosedError,
     HTTPTimeoutError,
@@ -768,6 +775,41 @@ def test_a_proxy_that_has_closed_before_it_is_asked():
 
     with RawServer(serve_answers(ok())) as server:
         run(main, server)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_cancelled_in_any_turn_it_leaves_nothing(tls, caplog):
+    async def main():
+        server = HTTPServer(
+            lambda request: request.connection.finish(),
+            ssl_options=server_tls() if tls else None,
+        )
+        sockets = bind_sockets(0, "127.0.0.1")
+        server.add_sockets(sockets)
+        port = sockets[0].getsockname()[1]
+        url = f"https://localhost:{port}/" if tls else f"http://127.0.0.1:{port}/"
+        names = {"localhost": "127.0.0.1"}
+        for turns in range(80):
+            with client_of_test(hostname_mapping=names) as http:
+                future = http.fetch(url, ca_certs=CERTIFICATE)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                future.cancel()
+                with contextlib.suppress(asyncio.CancelledError, HTTPClientError):
+                    await future
+                assert not http.active
+            del future
+        gc.collect()
+        server.stop()
+        await server.close_all_connections()
+        return port
+
+    gc.collect()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        port = run(main)
+    assert not [w for w in warned if f"raddr=('127.0.0.1', {port})" in str(w.message)]
+    assert "Future was cancelled" not in caplog.text
 
 
 def test_a_client_that_nobody_holds_finishes_its_fetch():

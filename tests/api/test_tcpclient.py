@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import gc
 import socket
+import ssl
+import warnings
 from typing import Any
 
 import pytest
+from raw_http import CERTIFICATE, server_tls
 from streams import on_loop
 
 from pyfastloop.iostream import IOStream, StreamClosedError
@@ -232,3 +237,40 @@ async def test_cancelled_race_closes_everything() -> None:
     with pytest.raises(asyncio.CancelledError):
         await race
     assert all(stream.closed() for stream in attempts.streams.values())
+
+
+@pytest.mark.parametrize("timeout", [None, 30])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@on_loop
+async def test_cancelled_in_any_turn_it_leaves_nothing(
+    tls: bool, timeout: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    client_tls = server_context = None
+    if tls:
+        server_context = server_tls()
+        client_tls = ssl.create_default_context(cafile=CERTIFICATE)
+        client_tls.check_hostname = False
+    server = PeerName(ssl_options=server_context)
+    sockets = bind_sockets(0, "127.0.0.1")
+    server.add_sockets(sockets)
+    port = sockets[0].getsockname()[1]
+    gc.collect()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for turns in range(80):
+            connecting = asyncio.ensure_future(
+                TCPClient().connect(
+                    "127.0.0.1", port, ssl_options=client_tls, timeout=timeout
+                )
+            )
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            connecting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                (await connecting).close()
+            del connecting
+        gc.collect()
+    server.stop()
+    # A client's socket has the server's port on its other side.
+    assert not [w for w in warned if f"raddr=('127.0.0.1', {port})" in str(w.message)]
+    assert "Future was cancelled" not in caplog.text
