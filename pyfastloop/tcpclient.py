@@ -92,8 +92,9 @@ class _Race:
             family, address = self._waiting.pop(0)
             try:
                 stream, connected = self._start(family, address)
-            except OSError as error:
-                # No such family here, or the source address does not suit it.
+            except Exception as error:
+                # No such family here, the source address does not suit it, or the
+                # resolver's own address is none.
                 self._error = error
                 continue
             self._open.add(stream)
@@ -174,11 +175,16 @@ class TCPClient:
         )
         if ssl_options is None:
             return stream
+        try:
+            shaking = stream.start_tls(
+                False, ssl_options=ssl_options, server_hostname=host
+            )
+        except BaseException:
+            stream.close()
+            raise
         # start_tls closes the connection itself when it is cancelled.
         secured: IOStream = await _before(
-            deadline,
-            stream.start_tls(False, ssl_options=ssl_options, server_hostname=host),
-            f"shaking hands with {host}:{port}",
+            deadline, shaking, f"shaking hands with {host}:{port}"
         )
         return secured
 

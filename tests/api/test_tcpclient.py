@@ -274,3 +274,30 @@ async def test_cancelled_in_any_turn_it_leaves_nothing(
     # A client's socket has the server's port on its other side.
     assert not [w for w in warned if f"raddr=('127.0.0.1', {port})" in str(w.message)]
     assert "Future was cancelled" not in caplog.text
+
+
+@on_loop
+async def test_connection_is_closed_when_the_options_of_tls_are_wrong() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with pytest.raises(ValueError, match="unknown ssl_options") as caught:
+            await TCPClient().connect(
+                *listener.getsockname(), ssl_options={"certificate": "x"}
+            )
+        peer, _ = listener.accept()
+        peer.settimeout(60)
+        assert peer.recv(1) == b""
+        peer.close()
+    assert caught.traceback  # which holds what it went through
+
+
+@on_loop
+async def test_resolver_whose_address_is_none_is_passed_over() -> None:
+    server, port = serve()
+    holder, refused = dead_port()
+    found = [(V4, refused), (V4, "no address"), (V4, ("127.0.0.1", port))]
+    stream = await TCPClient(Names(found)).connect("any.test", port, timeout=1000)
+    assert b"127.0.0.1" in await stream.read_until_close()
+    with pytest.raises(TypeError):
+        await TCPClient(Names(found[1:2])).connect("any.test", port)
+    holder.close()
+    server.stop()
