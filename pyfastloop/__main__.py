@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import builtins
+import importlib.machinery
+import importlib.util
 import os
-import runpy
 import signal
 import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, cast
 
 import pyfastloop
 
@@ -64,11 +69,57 @@ def run_as_tornado(arguments: list[str]) -> None:
     as_tornado.include_children()
     if arguments[0] == "-m":
         sys.argv = arguments[1:]
-        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
-    else:
-        sys.argv = arguments
-        sys.path[0] = os.path.dirname(os.path.abspath(arguments[0]))
-        runpy.run_path(arguments[0], run_name="__main__")
+        spec = _module_to_run(arguments[1])
+        sys.argv[0] = spec.origin or arguments[1]
+        _run_as_main(spec)
+        return
+    sys.argv = arguments
+    path = os.path.abspath(arguments[0])
+    in_it = importlib.machinery.PathFinder.find_spec("__main__", [path])
+    if in_it is not None:  # a folder, or an archive
+        sys.path[0] = path
+        _run_as_main(in_it)
+        return
+    sys.path[0] = os.path.dirname(path)
+    # Not by a spec: a script has none, and leaves no bytecode behind.
+    loader = importlib.machinery.SourceFileLoader("__main__", path)
+    code = loader.source_to_code(loader.get_data(path), path)
+    main = _replace_main(__file__=path, __loader__=loader)
+    exec(code, vars(main))
+
+
+def _module_to_run(name: str) -> ModuleSpec:
+    """What ``python -m name`` would run."""
+    spec = importlib.util.find_spec(name)
+    if spec is not None and spec.submodule_search_locations is not None:
+        spec = importlib.util.find_spec(f"{name}.__main__")
+    if spec is None:
+        raise ModuleNotFoundError(f"No module named {name!r} that can be run")
+    return spec
+
+
+def _run_as_main(spec: ModuleSpec) -> None:
+    """Runs the module of `spec` as the program."""
+    code = cast("Any", spec.loader).get_code(spec.name)
+    main = _replace_main(
+        __file__=spec.origin,
+        __loader__=spec.loader,
+        __spec__=spec,
+        __package__=spec.parent,
+    )
+    exec(code, vars(main))
+
+
+def _replace_main(**attributes: Any) -> ModuleType:
+    """A new and empty ``__main__``, for good.
+
+    It stays when the program has come to its end, as ``python`` leaves it: threads,
+    exit handlers and pickle still ask for it. (runpy takes it back.)
+    """
+    main = ModuleType("__main__")
+    vars(main).update(attributes, __builtins__=builtins)
+    sys.modules["__main__"] = main
+    return main
 
 
 def main(arguments: list[str] | None = None) -> int:

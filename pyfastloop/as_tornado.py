@@ -67,6 +67,13 @@ class _Loader(importlib.abc.Loader):
         # The module has been run under its own name, and keeps it.
         module.__spec__ = self._spec
 
+    def get_code(self, fullname: str) -> types.CodeType | None:
+        """What ``python -m`` runs of the module."""
+        spec = importlib.util.find_spec(self._own_name)
+        loader = None if spec is None else spec.loader
+        assert isinstance(loader, importlib.abc.InspectLoader)
+        return loader.get_code(self._own_name)
+
 
 class _PackageLoader(importlib.abc.Loader):
     """Gives the package that :func:`install` made, to an import that caused it."""
@@ -91,13 +98,19 @@ class _Finder(importlib.abc.MetaPathFinder):
         if package != _NAME or not rest:
             return None
         own_name = f"{_OWN}.{rest}"
-        if importlib.util.find_spec(own_name) is None:
+        own = importlib.util.find_spec(own_name)
+        if own is None or rest == "__main__":  # ours is another program
             raise ModuleNotFoundError(
                 f"No module named {fullname!r}: pyfastloop stands in for tornado and "
                 "has no such module",
                 name=fullname,
             )
-        return importlib.machinery.ModuleSpec(fullname, _Loader(own_name))
+        return importlib.machinery.ModuleSpec(
+            fullname,
+            _Loader(own_name),
+            origin=own.origin,
+            is_package=own.submodule_search_locations is not None,
+        )
 
 
 class _Tornado(types.ModuleType):

@@ -410,6 +410,20 @@ class PathMatches(Matcher):
             pieces += (url_escape(utf8(text), plus=False), after)
         return "".join(pieces)
 
+    def _find_groups(self) -> tuple[str | None, int | None]:
+        """The path with ``%s`` in the place of the groups, and their number.
+
+        Both are None where :meth:`reverse` refuses. It is not Tornado's public API;
+        OpenTelemetry names its spans by it. A ``%`` of the path is doubled where there
+        are groups, so that the text can be formatted.
+        """
+        around = self._around_groups
+        if around is None:
+            return None, None
+        if len(around) == 1:
+            return around[0], 0
+        return "%s".join(part.replace("%", "%%") for part in around), len(around) - 1
+
 
 class URLSpec(Rule):
     """A rule for a path: a regular expression and a handler.

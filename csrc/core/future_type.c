@@ -300,14 +300,17 @@ static PyObject *
 future_repr(PyObject *obj)
 {
     FlFuture *self = (FlFuture *)obj;
-    PyObject *text, *state;
+    PyObject *text = NULL, *name, *state;
     int nested = Py_ReprEnter(obj);
 
     if (nested != 0)
         return nested < 0 ? NULL : PyUnicode_FromString("<Future ...>");
-    state = state_text(self);
-    text = state == NULL ? NULL : PyUnicode_FromFormat("<Future %U>", state);
+    name = PyType_GetName(Py_TYPE(obj));
+    state = name == NULL ? NULL : state_text(self);
+    if (state != NULL)
+        text = PyUnicode_FromFormat("<%U %U>", name, state);
     Py_XDECREF(state);
+    Py_XDECREF(name);
     Py_ReprLeave(obj);
     return text;
 }

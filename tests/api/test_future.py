@@ -250,6 +250,13 @@ def test_subclasses_attributes_and_weak_references(loop):
     assert vars(plain) == {"attribute": 1}
 
 
+def test_repr_of_a_subclass_has_its_name(loop):
+    class Answer(Future):
+        pass
+
+    assert repr(Answer(loop=loop)) == "<Answer pending>"
+
+
 def test_repr_tells_the_state(loop):
     future = Future(loop=loop)
     assert repr(future) == "<Future pending>"

@@ -46,6 +46,66 @@ def test_a_program_s_exit_status_is_passed_on(tmp_path: Path) -> None:
     assert run("--as-tornado", "program.py", cwd=tmp_path).returncode == 7
 
 
+MAIN = """
+import atexit, os, pickle, sys, threading
+
+def seen():
+    return sys.modules["__main__"] is this and pickle.loads(pickle.dumps(seen)) is seen
+
+def after_the_end():
+    threading.main_thread().join()
+    print("thread", seen())
+
+this = sys.modules["__main__"]
+spec = __spec__ and __spec__.name
+print(__name__, spec, __package__, os.path.isabs(__file__), vars(this) is globals())
+print(sys.argv[0] == os.path.basename(__file__), sys.argv[1:])
+atexit.register(lambda: print("atexit", seen()))
+threading.Thread(target=after_the_end).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("form", "spec", "argv0_as_given"),
+    [
+        (["program.py"], "None None", True),
+        (["-m", "program"], "program ", False),
+        (["-m", "folder"], "folder.__main__ folder", False),
+        (["folder"], "__main__ ", False),
+    ],
+)
+def test_the_program_is_main_until_its_process_ends(
+    tmp_path: Path, form: list[str], spec: str, argv0_as_given: bool
+) -> None:
+    (tmp_path / "program.py").write_text(MAIN)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "__main__.py").write_text(MAIN)
+    done = run("--as-tornado", *form, "x", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"__main__ {spec} True True",
+        f"{argv0_as_given} ['x']",
+        "thread True",
+        "atexit True",
+    ]
+
+
+def test_a_module_of_tornado_s_is_run_as_a_program(tmp_path: Path) -> None:
+    done = run("--as-tornado", "-m", "tornado.testing", "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "--verbose" in done.stderr
+    done = run("--as-tornado", "-m", "tornado.httpclient", "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["tornado", "no_such_module", "json.nothing"])
+def test_a_module_that_cannot_be_run(tmp_path: Path, name: str) -> None:
+    done = run("--as-tornado", "-m", name, cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"No module named '{name}" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -175,6 +175,22 @@ def test_reverse_wants_an_argument_for_each_group(pattern: str, args: Any):
         PathMatches(pattern).reverse(*args)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("/", ("/", 0)),
+        (r"/users/(\d+)", ("/users/%s", 1)),
+        ("/(?P<year>[0-9]+)/(?P<name>.*)", ("/%s/%s", 2)),
+        (r"^/x\.js$", ("/x.js", 0)),
+        ("/100%", ("/100%", 0)),
+        ("/100%/(.*)", ("/100%%/%s", 1)),
+        (r"/\d+", (None, None)),
+    ],
+)
+def test_tracing_tools_find_the_groups(pattern: str, found: tuple[Any, Any]):
+    assert PathMatches(pattern)._find_groups() == found
+
+
 @given(
     st.lists(
         st.sampled_from(
