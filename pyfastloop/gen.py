@@ -312,27 +312,22 @@ class WaitIterator:
     which one it was.
     """
 
-    _unfinished: dict[Any, int | str]
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if args and kwargs:
             raise ValueError("You must provide args or kwargs, not both")
-        if kwargs:
-            self._unfinished = {f: key for key, f in kwargs.items()}
-            given: Iterable[Any] = kwargs.values()
-        else:
-            self._unfinished = {f: i for i, f in enumerate(args)}
-            given = args
-        self._finished: collections.deque[Any] = collections.deque()
+        # A future may be here twice.
+        self._unfinished: dict[Any, Any] = dict(kwargs.items() or enumerate(args))
+        self._finished: collections.deque[int | str] = collections.deque()
         self.current_index: str | int | None = None
         self.current_future: Any = None
         self._running_future: Future[Any] | None = None
-        for future in given:
+        for index, future in self._unfinished.items():
+            done = functools.partial(self._done_callback, index)
             if isinstance(future, concurrent.futures.Future):
                 # It ends in a thread, which must not touch this.
-                IOLoop.instance().add_future(future, self._done_callback)
+                IOLoop.instance().add_future(future, done)
             else:
-                future_add_done_callback(future, self._done_callback)
+                future_add_done_callback(future, done)
 
     def done(self) -> bool:
         """Whether all results were given."""
@@ -348,19 +343,19 @@ class WaitIterator:
             return self._return_result(self._finished.popleft())
         return self._running_future
 
-    def _done_callback(self, done: Any) -> None:
+    def _done_callback(self, index: int | str, _: Any) -> None:
         if self._running_future and not self._running_future.done():
-            self._return_result(done)
+            self._return_result(index)
         else:
-            self._finished.append(done)
+            self._finished.append(index)
 
-    def _return_result(self, done: Any) -> Future[Any]:
+    def _return_result(self, index: int | str) -> Future[Any]:
         if self._running_future is None:
             raise RuntimeError("no future is running")
-        chain_future(done, self._running_future)
+        self.current_index = index
+        self.current_future = self._unfinished.pop(index)
+        chain_future(self.current_future, self._running_future)
         running, self._running_future = self._running_future, None
-        self.current_future = done
-        self.current_index = self._unfinished.pop(done)
         return running
 
     def __aiter__(self) -> WaitIterator:

@@ -105,6 +105,25 @@ FlFuture_Check(FlState *st, PyObject *obj)
            PyType_IsSubtype(Py_TYPE(obj), st->Future_type);
 }
 
+bool
+FlFuture_TakesWaiters(FlState *st, PyObject *obj)
+{
+    PyObject *theirs, *ours;
+    bool same;
+
+    if (FlFuture_CheckExact(st, obj))
+        return true;
+    if (!FlFuture_Check(st, obj))
+        return false;
+    theirs = PyObject_GetAttr((PyObject *)Py_TYPE(obj), st->str_add_done_callback);
+    ours = PyObject_GetAttr((PyObject *)st->Future_type, st->str_add_done_callback);
+    PyErr_Clear();
+    same = theirs == ours;
+    Py_XDECREF(theirs);
+    Py_XDECREF(ours);
+    return same;
+}
+
 int
 FlFuture_IsFutureLike(FlState *st, PyObject *obj)
 {
@@ -293,6 +312,13 @@ FlFuture_MakeCancelledError(FlFuture *self)
     return PyObject_CallOneArg(self->st->CancelledError, self->note);
 }
 
+void
+FlFuture_Raise(PyObject *exc)
+{
+    PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    Py_DECREF(exc);
+}
+
 PyObject *
 FlFuture_Result(PyObject *obj)
 {
@@ -315,7 +341,7 @@ FlFuture_Result(PyObject *obj)
         /* Raised again and again it would grow a frame each time. */
         PyException_SetTraceback(exc, self->note ? self->note : Py_None);
     }
-    PyErr_SetRaisedException(exc);
+    FlFuture_Raise(exc);
     return NULL;
 }
 

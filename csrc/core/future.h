@@ -60,6 +60,10 @@ bool FlFuture_CheckExact(FlState *st, PyObject *obj);
 /* Ours, or a subclass. */
 bool FlFuture_Check(FlState *st, PyObject *obj);
 
+/* Ours, and nobody has put another add_done_callback in place of ours: AddWaiter may be
+ * used. */
+bool FlFuture_TakesWaiters(FlState *st, PyObject *obj);
+
 /* Anything with asyncio's contract: _asyncio_future_blocking is there and not None. 1,
  * 0 or -1. */
 int FlFuture_IsFutureLike(FlState *st, PyObject *obj);

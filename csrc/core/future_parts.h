@@ -34,6 +34,9 @@ int FlFuture_CancelSelf(FlFuture *self, PyObject *msg);
 /* The CancelledError of a cancelled future; new reference. */
 PyObject *FlFuture_MakeCancelledError(FlFuture *self);
 
+/* Raises exc (stolen) as `raise` does: what the asker is handling becomes its context. */
+void FlFuture_Raise(PyObject *exc);
+
 /* Tells the loop's exception handler (or asyncio's logger) of a lost exception. */
 void FlFuture_Report(FlFuture *self, const char *msg, PyObject *key); /* escapes */
 
@@ -42,6 +45,9 @@ int FlFuture_ScheduleCallback(FlFuture *self, PyObject *callback, PyObject *cont
 
 /* Takes back Python callbacks equal to fn: how many, or -1. */
 long FlFuture_RemoveCallback(FlFuture *self, PyObject *fn); /* escapes */
+
+/* "pending", "cancelled", "finished result=..."; new reference. */
+PyObject *FlFuture_StateText(FlFuture *self); /* escapes */
 
 /* `await future`; new reference. */
 PyObject *FlFuture_Iter(PyObject *self);

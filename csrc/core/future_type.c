@@ -126,7 +126,7 @@ future_exception(PyObject *obj, PyObject *Py_UNUSED(ignored))
     if (self->state == FL_FUTURE_CANCELLED) {
         exc = FlFuture_MakeCancelledError(self);
         if (exc != NULL)
-            PyErr_SetRaisedException(exc);
+            FlFuture_Raise(exc);
         return NULL;
     }
     exc = FlFuture_Exception(obj);
@@ -277,22 +277,27 @@ future_make_cancelled_error(PyObject *self, PyObject *Py_UNUSED(ignored))
     return FlFuture_MakeCancelledError((FlFuture *)self);
 }
 
-/* "pending", "cancelled", "finished result=..."; new reference. escapes */
-static PyObject *
-state_text(FlFuture *self)
+PyObject *
+FlFuture_StateText(FlFuture *self)
 {
-    PyObject *what, *text;
+    bool failed = self->failed;
+    PyObject *what, *shown, *text;
 
     if (self->state == FL_FUTURE_PENDING)
         return PyUnicode_FromString("pending");
     if (self->state == FL_FUTURE_CANCELLED)
         return PyUnicode_FromString("cancelled");
-    what = Py_XNewRef(self->value);
-    if (what == NULL)
+    if (self->value == NULL)
         return PyUnicode_FromString("finished");
-    text = PyUnicode_FromFormat("finished %s=%R", self->failed ? "exception" : "result",
-                                what);
+    what = Py_NewRef(self->value);
+    shown =
+        failed ? PyObject_Repr(what) : PyObject_CallOneArg(self->st->short_repr, what);
     Py_DECREF(what);
+    if (shown == NULL)
+        return NULL;
+    text =
+        PyUnicode_FromFormat("finished %s=%S", failed ? "exception" : "result", shown);
+    Py_DECREF(shown);
     return text;
 }
 
@@ -306,7 +311,7 @@ future_repr(PyObject *obj)
     if (nested != 0)
         return nested < 0 ? NULL : PyUnicode_FromString("<Future ...>");
     name = PyType_GetName(Py_TYPE(obj));
-    state = name == NULL ? NULL : state_text(self);
+    state = name == NULL ? NULL : FlFuture_StateText(self);
     if (state != NULL)
         text = PyUnicode_FromFormat("<%U %U>", name, state);
     Py_XDECREF(state);

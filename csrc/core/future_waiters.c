@@ -11,6 +11,7 @@
 #include "core/asyncio_bridge.h"
 #include "core/future_parts.h"
 #include "core/handle.h"
+#include "core/loop_methods.h"
 #include "core/stack.h"
 
 #define FIRST_MORE 4
@@ -120,7 +121,8 @@ FlFuture_HandOn(FlFuture *self)
 
     if (first.obj == NULL && more == NULL)
         return 0;
-    if (FlFuture_ResolveLoop(self) < 0) {
+    if (FlFuture_ResolveLoop(self) < 0 ||
+        (self->loop->debug && FlLoop_CheckThread(self->loop) < 0)) {
         exc = PyErr_GetRaisedException();
     } else {
         if (first.obj != NULL && future_schedule(self, &first) < 0)

@@ -196,7 +196,7 @@ gen_wait(FlTask *self, PyObject *future, PyObject **value)
         return 0;
     if (future == st->moment) {
         err = FlLoop_Defer(self->future.loop, FlGen_RingStep, (PyObject *)self);
-    } else if (FlFuture_Check(st, future)) {
+    } else if (FlFuture_TakesWaiters(st, future)) {
         if (((FlFuture *)future)->loop == NULL)
             ((FlFuture *)future)->loop = (FlLoop *)Py_NewRef(self->future.loop);
         err = FlFuture_AddWaiter(future,

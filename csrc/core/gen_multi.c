@@ -2,7 +2,8 @@
  *
  * A FlMulti counts the children that are not done; each owns a reference to it as its
  * waiter. With the last one the results are gathered in the order of the children: the
- * first exception is the result's, further ones are logged unless they are quiet.
+ * first exception is the result's, further ones are logged unless they are quiet; that
+ * a further one was cancelled is no news.
  *
  * Layer: core. Threads: the loop's own.
  */
@@ -27,7 +28,8 @@ multi_extra(FlMulti *self)
 {
     FlFuture *result = (FlFuture *)self->result;
 
-    if (self->quiet != NULL && PyErr_ExceptionMatches(self->quiet)) {
+    if (PyErr_ExceptionMatches(self->st->CancelledError) ||
+        (self->quiet != NULL && PyErr_ExceptionMatches(self->quiet))) {
         PyErr_Clear();
         return 0;
     }
@@ -149,7 +151,7 @@ multi_wait(FlMulti *self)
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(self->children); i++) {
         PyObject *child = PyList_GET_ITEM(self->children, i);
 
-        if (!FlFuture_Check(self->st, child)) {
+        if (!FlFuture_TakesWaiters(self->st, child)) {
             if (multi_wait_foreign(self, child) < 0)
                 return -1;
         } else if (!FlFuture_Done(child)) {

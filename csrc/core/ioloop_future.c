@@ -68,7 +68,7 @@ FlLoop_LogWhenDone(FlLoop *loop, PyObject *future, PyObject *callable)
     Py_XDECREF(contexts);
     if (outcome == NULL)
         return -1;
-    if (FlFuture_Check(loop->st, future))
+    if (FlFuture_TakesWaiters(loop->st, future))
         err = FlFuture_AddWaiter(future, ioloop_log_outcome, outcome);
     else
         err = ioloop_on_done(loop->st, future, &ioloop_outcome_def, outcome);
@@ -137,7 +137,7 @@ FlIOLoop_add_future(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     like = FlFuture_IsFutureLike(st, bound[0]);
     if (like < 0) {
         err = -1;
-    } else if (FlFuture_Check(st, bound[0])) {
+    } else if (FlFuture_TakesWaiters(st, bound[0])) {
         FlFuture *future = (FlFuture *)bound[0];
 
         if (future->loop == NULL)

@@ -329,7 +329,8 @@
     X(AsyncioWriteTransport, "asyncio", "WriteTransport")       \
     X(AsyncioDatagramTransport, "asyncio", "DatagramTransport") \
     X(BufferedProtocol, "asyncio", "BufferedProtocol")          \
-    X(deque, "collections", "deque")
+    X(deque, "collections", "deque")                            \
+    X(short_repr, "reprlib", "repr")
 /* clang-format on */
 
 /* X(name): what a Python module hands in once with _core.set_hooks(name=value): classes

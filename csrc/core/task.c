@@ -331,7 +331,7 @@ FlTask_Adopt(PyObject *obj, PyObject *awaitable)
         self->coro = PyObject_CallOneArg(st->hook_await_any, awaitable);
         return self->coro == NULL ? -1 : task_step(self, false);
     }
-    if (FlFuture_Check(st, awaitable)) {
+    if (FlFuture_TakesWaiters(st, awaitable)) {
         if (FlFuture_Done(awaitable))
             return task_end_as(self, awaitable);
         if (FlFuture_AddWaiter(awaitable, FlTask_RingStep, obj) < 0)

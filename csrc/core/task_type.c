@@ -4,6 +4,8 @@
  */
 #include "core/task_parts.h"
 
+#include <string.h>
+
 #include "core/future_parts.h"
 
 static PyObject *
@@ -178,6 +180,73 @@ task_print_stack(PyObject *self, PyObject *args, PyObject *kwargs)
     return task_helper(self, "_task_print_stack", limit, file);
 }
 
+/* The attribute, by the name of coroutines or by that of generators; new reference, or NULL without exception. */
+static PyObject *
+coro_attribute(PyObject *coro, const char *first, const char *second)
+{
+    PyObject *found = PyObject_GetAttrString(coro, first);
+
+    if (found == NULL) {
+        PyErr_Clear();
+        found = PyObject_GetAttrString(coro, second);
+    }
+    if (found == NULL)
+        PyErr_Clear();
+    return found;
+}
+
+/* Which function it is and where it stands: "<f() running at file:line>". */
+static PyObject *
+coro_text(PyObject *coro)
+{
+    PyObject *name = coro_attribute(coro, "__qualname__", "__name__");
+    PyObject *code = coro_attribute(coro, "cr_code", "gi_code");
+    PyObject *frame = coro_attribute(coro, "cr_frame", "gi_frame");
+    PyObject *file = NULL, *line = NULL, *text = NULL;
+    bool runs = frame != NULL && frame != Py_None;
+
+    if (code != NULL) {
+        file = PyObject_GetAttrString(code, "co_filename");
+        line = PyObject_GetAttrString(runs ? frame : code,
+                                      runs ? "f_lineno" : "co_firstlineno");
+        PyErr_Clear();
+    }
+    if (name != NULL && file != NULL && line != NULL)
+        text =
+            PyUnicode_FromFormat("<%S() %s %S:%S>", name,
+                                 runs ? "running at" : "done, defined at", file, line);
+    else
+        text = PyObject_Repr(coro);
+    Py_XDECREF(name);
+    Py_XDECREF(code);
+    Py_XDECREF(frame);
+    Py_XDECREF(file);
+    Py_XDECREF(line);
+    return text;
+}
+
+/* " wait_for=...", " result=...", " exception=..." or nothing. */
+static PyObject *
+task_outcome_text(FlTask *self)
+{
+    PyObject *waiting = Py_XNewRef(self->waiting), *state, *end;
+
+    if (self->future.state == FL_FUTURE_FINISHED) {
+        Py_XDECREF(waiting);
+        state = FlFuture_StateText(&self->future);
+        if (state == NULL)
+            return NULL;
+        end = PyUnicode_Substring(state, (Py_ssize_t)strlen("finished"),
+                                  PyUnicode_GET_LENGTH(state));
+        Py_DECREF(state);
+        return end;
+    }
+    end = waiting == NULL ? PyUnicode_FromString("")
+                          : PyUnicode_FromFormat(" wait_for=%R", waiting);
+    Py_XDECREF(waiting);
+    return end;
+}
+
 static PyObject *
 task_repr(PyObject *obj)
 {
@@ -186,30 +255,24 @@ task_repr(PyObject *obj)
                         : self->future.state == FL_FUTURE_PENDING   ? "pending"
                         : self->future.state == FL_FUTURE_CANCELLED ? "cancelled"
                                                                     : "finished";
-    PyObject *name, *what = NULL, *text = NULL, *coro, *waiting, *end;
+    PyObject *name, *coro, *what = NULL, *end = NULL, *text = NULL;
     int nested = Py_ReprEnter(obj);
 
     if (nested != 0)
         return nested < 0 ? NULL : PyUnicode_FromString("<Task ...>");
     name = task_get_name(obj, NULL);
-    coro = Py_NewRef(self->coro && !self->ended ? self->coro : Py_None);
-    waiting = Py_XNewRef(self->waiting);
-    end = self->future.state == FL_FUTURE_FINISHED ? self->future.value : NULL;
-    Py_XINCREF(end);
+    coro = Py_XNewRef(self->coro);
+    if (name != NULL)
+        what = coro == NULL ? PyUnicode_FromString("None") : coro_text(coro);
+    Py_XDECREF(coro);
+    if (what != NULL)
+        end = task_outcome_text(self);
     if (end != NULL)
-        what = PyUnicode_FromFormat("%s=%R",
-                                    self->future.failed ? "exception" : "result", end);
-    else if (waiting != NULL)
-        what = PyUnicode_FromFormat("coro=%S wait_for=%R", coro, waiting);
-    else
-        what = PyUnicode_FromFormat("coro=%S", coro);
-    Py_DECREF(coro);
-    Py_XDECREF(waiting);
-    Py_XDECREF(end);
-    if (name != NULL && what != NULL)
-        text = PyUnicode_FromFormat("<Task %s name=%R %U>", state, name, what);
+        text =
+            PyUnicode_FromFormat("<Task %s name=%R coro=%U%U>", state, name, what, end);
     Py_XDECREF(name);
     Py_XDECREF(what);
+    Py_XDECREF(end);
     Py_ReprLeave(obj);
     return text;
 }

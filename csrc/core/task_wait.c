@@ -221,7 +221,7 @@ FlTask_Wait(FlTask *self, PyObject *yielded)
         return task_throw_next(self);
     if (yielded == Py_None)
         return FlLoop_Defer(self->future.loop, FlTask_RingStep, (PyObject *)self);
-    if (FlFuture_Check(st, yielded)) {
+    if (FlFuture_TakesWaiters(st, yielded)) {
         err = task_wait_own(self, (FlFuture *)yielded);
     } else {
         like = is_asyncios(st, yielded) ? 1 : FlFuture_IsFutureLike(st, yielded);

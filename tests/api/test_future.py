@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import logging
+import threading
 import weakref
 
 import pytest
@@ -272,6 +273,103 @@ def test_repr_tells_the_state(loop):
     recursive = Future(loop=loop)
     recursive.set_result(recursive)
     assert "..." in repr(recursive)
+
+
+def test_repr_names_a_subclass_and_shortens_a_long_result(loop):
+    class Mine(Future):
+        pass
+
+    future = Mine(loop=loop)
+    assert repr(future) == "<Mine pending>"
+    future.set_result("x" * 1_000_000)
+    assert repr(future).startswith("<Mine finished result='xxx")
+    assert len(repr(future)) < 100
+
+
+@pytest.mark.parametrize("kind", ["task", "generator", "multi", "callback"])
+def test_a_subclass_is_asked_by_its_own_methods(current, kind):
+    """Such as one that begins its work when somebody waits for it."""
+
+    class Lazy(Future):
+        def add_done_callback(self, fn, *, context=None):
+            super().add_done_callback(fn, context=context)
+            if not self.done():
+                self.set_result("work")
+
+    async def task():
+        return await _core.start_task(native())
+
+    async def native():
+        return await Lazy()
+
+    @gen.coroutine
+    def generator():
+        return (yield Lazy())
+
+    @gen.coroutine
+    def multi():
+        return (yield [Lazy()])[0]
+
+    async def callback():
+        done = Future()
+        current.add_callback(Lazy)
+        current.add_future(Lazy(), lambda future: done.set_result(future.result()))
+        return await done
+
+    waits = {
+        "task": task,
+        "generator": generator,
+        "multi": multi,
+        "callback": callback,
+    }[kind]
+    assert current.run_sync(waits, timeout=60) == "work"
+
+
+def test_debug_mode_refuses_to_finish_one_from_another_thread(loop):
+    loop.set_debug(True)
+    refused = []
+
+    def meddle(future):
+        try:
+            future.set_result(1)
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    async def main():
+        future = Future(loop=loop)
+        future.add_done_callback(refused.append)
+        thread = threading.Thread(target=meddle, args=(future,))
+        thread.start()
+        thread.join()
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(main())
+    assert len(refused) == 1
+    assert refused[0].startswith("Non-thread-safe operation")
+
+
+def test_an_exception_has_the_context_of_who_asked_for_it(loop):
+    """Also where the future was done when it was awaited."""
+    failed = Future(loop=loop)
+    failed.set_exception(KeyError("later"))
+    cancelled = Future(loop=loop)
+    cancelled.cancel()
+
+    async def awaits(future):
+        await future
+
+    async def main():
+        for future in (failed, cancelled):
+            for ask in (future.result, lambda: None):
+                try:
+                    raise ValueError("handled")
+                except ValueError as handled:
+                    with pytest.raises((KeyError, asyncio.CancelledError)) as caught:
+                        ask()
+                        await awaits(future)
+                    assert caught.value.__context__ is handled
+
+    loop.run_until_complete(main())
 
 
 def test_usable_without_a_loop(current):

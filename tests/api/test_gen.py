@@ -509,6 +509,17 @@ def test_cancelled_child_cancels_multi(loop):
         loop.run_sync(lambda: whole)
 
 
+def test_multi_does_not_log_that_another_child_was_cancelled(loop, caplog):
+    children = [Future() for _ in range(3)]
+    whole = gen.multi(children)
+    children[0].set_exception(KeyError("first"))
+    children[1].cancel()
+    children[2].set_exception(asyncio.CancelledError())
+    with pytest.raises(KeyError):
+        loop.run_sync(lambda: whole)
+    assert caplog.records == []
+
+
 # ---- with_timeout, sleep ----
 
 
@@ -589,6 +600,19 @@ def test_wait_iterator_async_for_and_keywords(loop):
     assert loop.run_sync(main) == {"y": 2, "x": 1}
     with pytest.raises(ValueError):
         gen.WaitIterator(Future(), x=Future())
+
+
+def test_wait_iterator_gives_a_future_as_often_as_it_was_given(loop):
+    async def main():
+        slow = later(loop, "slow", 0.002)
+        fast = later(loop, "fast")
+        waiter = gen.WaitIterator(slow, fast, slow)
+        seen = []
+        async for value in waiter:
+            seen.append((waiter.current_index, value))
+        return seen
+
+    assert loop.run_sync(main) == [(1, "fast"), (0, "slow"), (2, "slow")]
 
 
 # ---- the older forms ----

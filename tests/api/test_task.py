@@ -349,6 +349,8 @@ def test_stack_and_repr(loop):
         await asyncio.sleep(0)
         assert "pending" in repr(task)
         assert "named" in repr(task)
+        assert f"child() running at {__file__}:" in repr(task)
+        assert "wait_for=<Future pending" in repr(task)
         assert task.get_stack()[0].f_code is child.__code__
         out = io.StringIO()
         task.print_stack(file=out)
@@ -356,6 +358,15 @@ def test_stack_and_repr(loop):
         assert task.get_coro().cr_code is child.__code__
         task.cancel()
         assert "cancelling" in repr(task) or task._fut_waiter is not None
+
+        async def five():
+            return 5
+
+        done = asyncio.create_task(five(), name="done")
+        await done
+        assert repr(done).startswith("<Task finished name='done' coro=<")
+        assert f"five() done, defined at {__file__}:" in repr(done)
+        assert repr(done).endswith(" result=5>")
 
     run(loop, main())
 
