@@ -257,6 +257,10 @@ PyObject *FlHTTP1_WriteHeaders(FlHTTP1Connection *conn, PyObject *start_line,
 PyObject *FlHTTP1_Write(FlHTTP1Connection *conn, PyObject *chunk);
 int FlHTTP1_Finish(FlHTTP1Connection *conn);
 
+/* What is written next ends the answer: if that comes before the request was read, the
+ * connection ends with it, and a head that is still to be written says so. */
+void FlHTTP1_Ending(FlHTTP1Connection *conn);
+
 /* Head and body of an answer, the body being n bytes of an open file (net/open_file.h)
  * from offset, as its Content-Length says. New reference to a future of when all of it
  * was sent, or NULL. */

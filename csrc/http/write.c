@@ -533,13 +533,19 @@ done:
     return future;
 }
 
+void
+FlHTTP1_Ending(FlHTTP1Connection *conn)
+{
+    if (conn->phase != FL_HTTP1_DONE && conn->phase != FL_HTTP1_DEAD)
+        conn->close_when_finished = true;
+}
+
 /* What is to be done once the last byte of an answer was handed to the channel. */
 static void
 finish_sent(FlHTTP1Connection *conn)
 {
     conn->write_finished = true;
-    if (conn->phase != FL_HTTP1_DONE && conn->phase != FL_HTTP1_DEAD)
-        conn->close_when_finished = true; /* answered before the request was read */
+    FlHTTP1_Ending(conn);
     watch_progress(conn);
     if (conn->server != NULL)
         FlHTTP1Server_Answered(conn->server);

@@ -345,18 +345,25 @@ write_cookies(FlRequestHandler *self)
     return due > 0 ? FlHandler_Call(self, self->st->str__write_cookies) : due;
 }
 
+/* The request's connection, borrowed; NULL where it is none of ours. */
+static FlHTTP1Connection *
+own_connection(FlRequestHandler *self)
+{
+    FlHTTPServerRequest *request = FlHandler_Request(self);
+
+    return request == NULL || request->connection == NULL ||
+                   !Py_IS_TYPE(request->connection, self->st->HTTP1Connection_type)
+               ? NULL
+               : (FlHTTP1Connection *)request->connection;
+}
+
 /* The connection owned the handler until now. */
 static void
 let_go(FlRequestHandler *self)
 {
-    FlHTTPServerRequest *request = FlHandler_Request(self);
-    FlHTTP1Connection *conn;
+    FlHTTP1Connection *conn = own_connection(self);
 
-    if (request == NULL || request->connection == NULL ||
-        !Py_IS_TYPE(request->connection, self->st->HTTP1Connection_type))
-        return;
-    conn = (FlHTTP1Connection *)request->connection;
-    if (conn->handler == (PyObject *)self)
+    if (conn != NULL && conn->handler == (PyObject *)self)
         Py_CLEAR(conn->handler);
 }
 
@@ -410,6 +417,9 @@ finish_request(FlRequestHandler *self, PyObject *chunk, PyObject **future)
 
         if (err < 0)
             return -1;
+        conn = own_connection(self);
+        if (conn != NULL)
+            FlHTTP1_Ending(conn);
     }
     conn = direct_connection(self);
     if (conn != NULL) {

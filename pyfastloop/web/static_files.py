@@ -22,7 +22,6 @@ its connection, and is logged.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import email.utils
 import errno
@@ -241,8 +240,14 @@ class StaticFileHandler(RequestHandler):
             self._drop_idle_transforms()
             sent = self._send_file(file, start, size)
             if sent is not None:
-                with contextlib.suppress(StreamClosedError):
+                try:
                     await sent
+                except StreamClosedError:
+                    pass
+                finally:
+                    # Its error's traceback has this frame, and so the open file, until
+                    # the collector comes.
+                    del sent
                 return
         end = start + size
         while start < end:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
 import os
 import socket
 import ssl
@@ -229,6 +232,46 @@ def test_a_file_that_is_replaced_is_sent_as_it_was(files, root):
 
     assert files.in_thread(ask) == HUGE
     assert files.ask("/static/huge").body == b"new"
+
+
+def test_a_file_is_closed_with_its_connection_not_by_the_collector(site, root):
+    with (root / "huge").open("wb") as file:
+        file.truncate(HUGE)
+    working = []
+
+    class Tells(web.StaticFileHandler):
+        def prepare(self):
+            working.append(self)
+
+        def on_finish(self):
+            working.remove(self)
+
+    async def all_finished():
+        while working:
+            await asyncio.sleep(0)
+
+    def open_files():
+        links = []
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):  # the one that listdir had
+                links.append(os.readlink(f"/proc/self/fd/{name}"))
+        return links
+
+    def ask(sock):
+        sock.sendall(get("/huge") * 3)
+        read_head(sock)
+
+    s = site([("/(.*)", Tells, {"path": str(root)})])
+    gc.disable()
+    try:
+        with socket.create_connection(("127.0.0.1", s.port), SECONDS) as sock:
+            s.in_thread(ask, sock)
+            assert str(root / "huge") in open_files()
+            s.run(s.server.close_all_connections)
+            s.run(all_finished)
+            assert str(root / "huge") not in open_files()
+    finally:
+        gc.enable()
 
 
 def test_others_are_answered_while_a_large_file_is_sent(files, root):

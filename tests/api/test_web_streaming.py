@@ -95,6 +95,27 @@ def test_refused_before_the_body_came(site, caplog):
     assert s.in_thread(refused, s.port).startswith(b"HTTP/1.1 413 ")
 
 
+def test_an_answer_before_the_body_says_that_it_ends_the_connection(site):
+    @web.stream_request_body
+    class Upload(web.RequestHandler):
+        def prepare(self):
+            if self.get_query_argument("early", None):
+                self.finish("early")
+
+        def data_received(self, chunk):
+            pass
+
+        def post(self):
+            self.write("late")
+
+    post = b" HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"
+    raw = site([("/", Upload)]).raw(b"POST /" + post + b"POST /?early=1" + post)
+    late, early = raw.split(b"late")
+    assert b"Connection: close" not in late
+    assert b"\r\nConnection: close\r\n" in early
+    assert early.endswith(b"\r\n\r\nearly")
+
+
 def test_data_received_must_be_defined(site, caplog):
     @web.stream_request_body
     class Upload(web.RequestHandler):
