@@ -34,7 +34,10 @@ _AddressInfo = tuple[int, int, int, str, Any]
 def numeric_address(
     host: Any, port: Any, family: int, kind: int, proto: int
 ) -> _AddressInfo | None:
-    """The one result of getaddrinfo() for a numeric host, made without asking it."""
+    """The one result of getaddrinfo() for a numeric host, made without asking it.
+
+    ValueError for a host with a NUL, behind which getaddrinfo() would not look.
+    """
     if proto not in (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP):
         return None
     if kind == socket.SOCK_STREAM:
@@ -59,7 +62,7 @@ def numeric_address(
     for each in (socket.AF_INET, socket.AF_INET6):
         if family not in (socket.AF_UNSPEC, each):
             continue
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError):
             host = socket.inet_ntop(each, socket.inet_pton(each, host))
             address = (host, port) if each == socket.AF_INET else (host, port, 0, 0)
             return each, kind, proto, "", address
@@ -285,26 +288,27 @@ class Connections(_core.TransportMethods):
     ) -> socket.socket | None:
         """RFC 8305: the next attempt begins `delay` seconds after the one before, or
         when that has failed; the first that succeeds ends the others."""
-        attempts: set[asyncio.Task[socket.socket]] = set()
+        attempts: dict[asyncio.Task[socket.socket], OSError | None] = {}  # in order
+        pending: set[asyncio.Task[socket.socket]] = set()
         waiting = iter(infos)
         more = True
         winner: socket.socket | None = None
         try:
-            while winner is None and (more or attempts):
+            while winner is None and (more or pending):
                 info = next(waiting, None)
                 more = info is not None
                 if info is not None:
-                    attempts.add(
-                        asyncio.create_task(self._connect_one(info, local_infos))
-                    )
-                done, attempts = (
+                    task = asyncio.create_task(self._connect_one(info, local_infos))
+                    attempts[task] = None
+                    pending.add(task)
+                done, pending = (
                     await asyncio.wait(
-                        attempts,
+                        pending,
                         timeout=delay if more else None,
                         return_when=asyncio.FIRST_COMPLETED,
                     )
-                    if attempts
-                    else (set(), attempts)
+                    if pending
+                    else (set(), pending)
                 )
                 for task in done:
                     exc = task.exception()
@@ -313,15 +317,16 @@ class Connections(_core.TransportMethods):
                     elif exc is None:
                         task.result().close()
                     elif isinstance(exc, OSError):
-                        errors.append(exc)
+                        attempts[task] = exc
                     else:
                         raise exc
+            errors += [exc for exc in attempts.values() if exc is not None]
             return winner
         finally:
-            for task in attempts:
+            for task in pending:
                 task.cancel()
-            if attempts:
-                for outcome in await asyncio.gather(*attempts, return_exceptions=True):
+            if pending:
+                for outcome in await asyncio.gather(*pending, return_exceptions=True):
                     if isinstance(outcome, socket.socket):
                         outcome.close()
 

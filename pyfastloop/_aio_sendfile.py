@@ -115,7 +115,8 @@ class SendFile:
         """Send a file (or `count` bytes from `offset`) through a transport.
 
         Gives how many bytes went; the file's position stands behind them, on failure
-        too. RuntimeError where the transport is closing, or cannot without `fallback`.
+        too. RuntimeError where the transport is closing; SendfileNotAvailableError
+        where it cannot without `fallback`.
         """
         if transport.is_closing():
             raise RuntimeError("Transport is closing")
@@ -131,7 +132,7 @@ class SendFile:
         if not isinstance(transport, asyncio.WriteTransport):
             raise RuntimeError(f"sendfile is not supported for transport {transport!r}")
         if not fallback:
-            raise RuntimeError(
+            raise asyncio.SendfileNotAvailableError(
                 "fallback is disabled and native sendfile is not supported for "
                 f"transport {transport!r}"
             )
@@ -149,16 +150,16 @@ class SendFile:
         size = left_of(fd, offset, count)
         if size == 0:
             return 0
+        sending = transport._send_file(os.dup(fd), offset, size)
         reads = transport.is_reading()
         transport.pause_reading()
-        sent = False
         try:
-            await transport._send_file(os.dup(fd), offset, size)
-            sent = True
+            await sending
             return size
         finally:
+            sent = transport._end_file(size)
             if sent:
-                file.seek(offset + size)
+                file.seek(offset + sent)
             if reads:
                 transport.resume_reading()
 

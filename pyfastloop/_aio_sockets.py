@@ -6,6 +6,7 @@ wait for one event where that would block. Connecting looks names up first.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import os
@@ -61,8 +62,8 @@ class Sockets(_core.SockMethods):
     ) -> int:
         """Send a file (or `count` bytes from `offset`) through a stream socket.
 
-        Gives how many bytes went; the file's position stands behind them. RuntimeError
-        where the kernel cannot and `fallback` is false.
+        Gives how many bytes went; the file's position stands behind them.
+        SendfileNotAvailableError where the kernel cannot and `fallback` is false.
         """
         _check_socket(self, sock)
         if not sock.type & socket.SOCK_STREAM:
@@ -79,7 +80,7 @@ class Sockets(_core.SockMethods):
                     )
                 return total
             if not fallback:
-                raise RuntimeError(
+                raise asyncio.SendfileNotAvailableError(
                     f"sendfile() cannot read {file!r} and fallback is off: a regular "
                     "file with a descriptor was expected"
                 )

@@ -301,6 +301,10 @@ int FlChannel_Flush(FlChannel *ch);
  * channel with an OSError. 0 or -1 as FlChannel_Write. escapes */
 int FlChannel_SendFile(FlChannel *ch, PyObject *file, int64_t offset, int64_t n);
 
+/* What was not sent of a file that was queued last is not sent any more: how many bytes
+ * that is. An exception that is set afterwards is fatal. escapes */
+uint64_t FlChannel_TakeFileBack(FlChannel *ch);
+
 void FlChannel_Cork(FlChannel *ch);
 /* escapes */
 void FlChannel_Uncork(FlChannel *ch);

@@ -173,3 +173,19 @@ FlChannel_SendFile(FlChannel *ch, PyObject *file, int64_t offset, int64_t n)
         return FlChannel_Flush(ch);
     return fl_channel_queued(ch);
 }
+
+uint64_t
+FlChannel_TakeFileBack(FlChannel *ch)
+{
+    fl_queued *entry = fl_channel_last(ch);
+    uint64_t left = ch->queue_len > 0 && entry->p == NULL ? entry->n : 0;
+
+    if (left == 0)
+        return 0;
+    ch->queued -= left;
+    ch->total_queued -= left;
+    Py_DECREF(fl_channel_pop_last(ch));
+    if (fl_channel_send_queue(ch, true) == 0 && fl_channel_settle(ch, true) < 0)
+        (void)fl_channel_fail_raised(ch);
+    return left;
+}

@@ -78,14 +78,20 @@ int fl_channel_go_on(FlChannel *ch);
 /* Drops the queue. escapes */
 void fl_channel_drop_queue(FlChannel *ch);
 
-/* The queue's first entry; a fresh one at its end, NULL with MemoryError; the first one
- * removed, what it owned given as an object (or NULL). */
+/* The queue's first and last entry; a fresh one at its end, NULL with MemoryError; the
+ * last one removed, what it owned given as an object (or NULL). */
 static inline fl_queued *
 fl_channel_first(FlChannel *ch)
 {
     return &ch->queue[ch->queue_at];
 }
+static inline fl_queued *
+fl_channel_last(FlChannel *ch)
+{
+    return &ch->queue[(ch->queue_at + ch->queue_len - 1) & (ch->queue_room - 1)];
+}
 fl_queued *fl_channel_push(FlChannel *ch);
+PyObject *fl_channel_pop_last(FlChannel *ch);
 
 /* After something was queued: sends a corked channel's surplus, watches for room.
  * escapes */

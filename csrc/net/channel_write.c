@@ -31,12 +31,6 @@
 /* What a channel sends in one tick before its writes wait. */
 #define SEND_A_TICK ((uint32_t)512 * 1024)
 
-static fl_queued *
-last(FlChannel *ch)
-{
-    return &ch->queue[(ch->queue_at + ch->queue_len - 1) & (ch->queue_room - 1)];
-}
-
 fl_queued *
 fl_channel_push(FlChannel *ch)
 {
@@ -56,10 +50,23 @@ fl_channel_push(FlChannel *ch)
         ch->queue_room = room;
     }
     ch->queue_len++;
-    fl_queued *entry = last(ch);
+    fl_queued *entry = fl_channel_last(ch);
 
     memset(entry, 0, sizeof *entry);
     return entry;
+}
+
+static void
+shrink_empty(FlChannel *ch)
+{
+    if (ch->queue_len > 0)
+        return;
+    ch->queue_at = 0;
+    if (ch->queue_room > 4) {
+        free(ch->queue);
+        ch->queue = NULL;
+        ch->queue_room = 0;
+    }
 }
 
 static PyObject *
@@ -70,14 +77,20 @@ channel_pop(FlChannel *ch)
 
     free(entry->block);
     ch->queue_at = (ch->queue_at + 1) & (ch->queue_room - 1);
-    if (--ch->queue_len == 0) {
-        ch->queue_at = 0;
-        if (ch->queue_room > 4) {
-            free(ch->queue);
-            ch->queue = NULL;
-            ch->queue_room = 0;
-        }
-    }
+    ch->queue_len--;
+    shrink_empty(ch);
+    return owner;
+}
+
+PyObject *
+fl_channel_pop_last(FlChannel *ch)
+{
+    fl_queued *entry = fl_channel_last(ch);
+    PyObject *owner = entry->owner;
+
+    free(entry->block);
+    ch->queue_len--;
+    shrink_empty(ch);
     return owner;
 }
 
@@ -117,7 +130,7 @@ enqueue(FlChannel *ch, PyObject *owner, const char *p, size_t n, size_t copy_mos
         entry->p = p;
         entry->owner = Py_NewRef(owner);
     } else {
-        entry = ch->queue_len > 0 ? last(ch) : NULL;
+        entry = ch->queue_len > 0 ? fl_channel_last(ch) : NULL;
         if (entry != NULL && entry->block != NULL) {
             size_t used = (size_t)(entry->p - entry->block) + entry->n;
 

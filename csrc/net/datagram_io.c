@@ -1,5 +1,8 @@
 /* datagram_io.c -- how datagrams come and go.
  *
+ * What a protocol raises about one datagram is told, and the endpoint goes on: no peer
+ * may end a server of many by a datagram that its protocol trips over.
+ *
  * They are received into the loop's buffer and handed on one by one, a bounded number an
  * event. Sending is tried at once; what the kernel refuses waits in a list, in order.
  * The last peer's address is kept in both forms, so that who answers it pays for no
@@ -54,8 +57,7 @@ tell_error(FlDatagrams *self, int error)
     res = FlDatagrams_Call(self, self->st->str_error_received, exc);
     Py_DECREF(exc);
     if (res == NULL)
-        return FlDatagrams_Fail(self,
-                                "Fatal error: protocol.error_received() call failed.");
+        return FlDatagrams_Report(self, "protocol.error_received() failed");
     Py_DECREF(res);
     return 0;
 }
@@ -107,8 +109,8 @@ receive_one(FlDatagrams *self)
     Py_XDECREF(args[1]);
     Py_XDECREF(args[2]);
     if (res == NULL)
-        return FlDatagrams_Fail(
-            self, "Fatal error: protocol.datagram_received() call failed.");
+        return FlDatagrams_Report(self, "protocol.datagram_received() failed") < 0 ? -1
+                                                                                   : 1;
     Py_DECREF(res);
     return 1;
 }
@@ -187,10 +189,8 @@ send_one(FlDatagrams *self, PyObject *data, const char *p, size_t n, PyObject *a
     res = FlDatagrams_Call(self, self->st->str_error_received, exc);
     Py_DECREF(exc);
     if (res == NULL)
-        return FlDatagrams_Fail(
-                   self, "Fatal error: protocol.error_received() call failed.") < 0
-                   ? -1
-                   : 1;
+        return FlDatagrams_Report(self, "protocol.error_received() failed") < 0 ? -1
+                                                                                : 1;
     Py_DECREF(res);
     return 1;
 }

@@ -444,12 +444,12 @@ future_of_all(FlTransport *tr)
 
     if (future == NULL)
         return NULL;
-    if (tr->ch.total_sent >= tr->ch.total_queued && !tr->ch.closed) {
+    tr->sent.target = tr->ch.total_queued;
+    if (tr->ch.total_sent >= tr->sent.target && !tr->ch.closed) {
         if (FlFuture_SetResult(future, Py_None) < 0)
             Py_CLEAR(future);
         return future;
     }
-    tr->sent.target = tr->ch.total_queued;
     Py_XSETREF(tr->sent.future, Py_NewRef(future));
     return future;
 }
@@ -480,16 +480,30 @@ transport_send_file(PyObject *obj, PyObject *args)
     return err < 0 ? NULL : future_of_all(tr);
 }
 
+/* Nothing can be written behind a file until its future is done: it is the last thing
+ * that was queued. */
 static PyObject *
-transport_all_sent(PyObject *obj, PyObject *Py_UNUSED(ignored))
+transport_end_file(PyObject *obj, PyObject *arg)
 {
     FlTransport *tr = (FlTransport *)obj;
+    unsigned long long count = PyLong_AsUnsignedLongLong(arg);
+    uint64_t left = 0;
 
-    if (tr->sent.future != NULL)
-        return Py_NewRef(tr->sent.future);
-    if (tr->tls != NULL && !tr->ch.closed && FlTransport_TlsFlush(tr) < 0)
+    if (PyErr_Occurred())
         return NULL;
-    return future_of_all(tr);
+    if (tr->ch.total_sent < tr->sent.target)
+        left = tr->sent.target - tr->ch.total_sent;
+    if (left > count)
+        left = count;
+    Py_CLEAR(tr->sent.future);
+    if (left > 0 && !tr->ch.closed) {
+        Py_INCREF(tr);
+        left = FlChannel_TakeFileBack(&tr->ch);
+        Py_DECREF(tr);
+        if (PyErr_Occurred())
+            return NULL;
+    }
+    return PyLong_FromUnsignedLongLong(count - left);
 }
 
 /* ---- tables ---- */
@@ -537,9 +551,7 @@ transport_all_sent(PyObject *obj, PyObject *Py_UNUSED(ignored))
         {"get_write_buffer_limits", transport_get_limits, METH_NOARGS,                \
          "get_write_buffer_limits($self)\n--\n\n(low, high)."},                       \
         {"get_write_buffer_size", transport_get_size, METH_NOARGS,                    \
-         "get_write_buffer_size($self)\n--\n\nBytes queued."},                        \
-        {"_all_sent", transport_all_sent, METH_NOARGS,                                \
-         "_all_sent($self)\n--\n\nA future of the moment when nothing is queued."}
+         "get_write_buffer_size($self)\n--\n\nBytes queued."}
 
 PyMethodDef FlTransport_SocketMethods[] = {
     SHARED,
@@ -548,6 +560,9 @@ PyMethodDef FlTransport_SocketMethods[] = {
     {"_send_file", transport_send_file, METH_VARARGS,
      "_send_file($self, fd, offset, count, /)\n--\n\n"
      "Send a file whose descriptor is taken over; a future."},
+    {"_end_file", transport_end_file, METH_O,
+     "_end_file($self, count, /)\n--\n\n"
+     "Send no more of that file; how many of its count bytes were sent."},
     {"_start_tls", FlTransport_StartTls, METH_VARARGS,
      "_start_tls($self, protocol, parts, waiter, early, /)\n--\n\n"
      "Go on in TLS, for protocol; early is what was received of it already."},

@@ -244,6 +244,29 @@ def test_happy_eyeballs(loop, listening, refused, monkeypatch):
     run(loop, main())
 
 
+def test_happy_eyeballs_name_failures_in_the_order_of_the_addresses(
+    loop, refused, monkeypatch
+):
+    hosts = [f"127.0.0.{i}" for i in range(1, 7)]
+
+    async def main():
+        resolving(loop, monkeypatch, [(host, refused[1]) for host in hosts])
+        with pytest.raises(OSError) as caught:
+            await loop.create_connection(Recorder, "name", 1, happy_eyeballs_delay=0)
+        assert [part for part in str(caught.value).split("'") if part in hosts] == hosts
+
+    run(loop, main())
+
+
+def test_a_nul_does_not_end_a_host(loop, listening):
+    async def main():
+        for host in ("127.0.0.1\0", "127.0.0.1\0.example"):
+            with pytest.raises(ValueError):
+                await loop.create_connection(Recorder, host, listening.getsockname()[1])
+
+    run(loop, main())
+
+
 def test_happy_eyeballs_where_all_fail(loop, refused, monkeypatch):
     async def main():
         resolving(loop, monkeypatch, [refused, ("127.0.0.2", 1)])

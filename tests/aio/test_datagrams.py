@@ -285,6 +285,41 @@ def test_closing_inside_datagram_received(loop):
     run(loop, main())
 
 
+def test_what_a_protocol_raises_about_a_datagram_leaves_the_endpoint_open(loop):
+    class Trips(Datagrams):
+        def datagram_received(self, data, addr):
+            super().datagram_received(data, addr)
+            if data == b"bad":
+                raise OSError("trips")
+
+        def error_received(self, exc):
+            super().error_received(exc)
+            raise ValueError("trips")
+
+    async def main():
+        reports = Reports(loop)
+        server, address = await bound(loop, Trips)
+        client, _ = await bound(loop)
+        for data in (b"bad", b"good", b"bad", b"end"):
+            client.transport.sendto(data, address)
+        await until(lambda: len(server.got) == 4)
+        assert len(reports.contexts) == 2
+        assert not server.transport.is_closing()
+        await close(client, server)
+
+        with socket.socket(type=socket.SOCK_DGRAM) as gone:
+            gone.bind(("127.0.0.1", 0))
+            address = gone.getsockname()
+        _, lonely = await loop.create_datagram_endpoint(Trips, remote_addr=address)
+        lonely.transport.sendto(b"nobody hears")
+        await until(lambda: lonely.errors)
+        await until(lambda: len(reports.contexts) == 3)
+        assert not lonely.transport.is_closing()
+        await close(lonely)
+
+    run(loop, main())
+
+
 def test_unix(loop, tmp_path):
     async def main():
         paths = [str(tmp_path / name) for name in "ab"]

@@ -536,7 +536,7 @@ def test_sock_sendfile_refuses(loop, connected, udp):
                 await loop.sock_sendfile(connected[0], file, "x")
             with open(os.devnull) as text, pytest.raises(ValueError):
                 await loop.sock_sendfile(connected[0], text)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(asyncio.SendfileNotAvailableError):
             await loop.sock_sendfile(connected[0], io.BytesIO(b"x"), fallback=False)
 
     run(loop, main())

@@ -889,7 +889,7 @@ def test_sendfile_of_what_has_no_descriptor(loop):
         client, server, listener = await tcp_pair(loop)
         file = io.BytesIO(BIG)
         assert await loop.sendfile(client.transport, file, 10) == len(BIG) - 10
-        with pytest.raises(RuntimeError):
+        with pytest.raises(asyncio.SendfileNotAvailableError):
             await loop.sendfile(client.transport, file, fallback=False)
         client.transport.close()
         await server.lost
@@ -912,6 +912,47 @@ def test_sendfile_to_a_peer_that_leaves(loop, big_file):
         client.transport.abort()
         await client.lost
         listener.close()
+
+    run(loop, main())
+
+
+def test_cancelled_sendfile_sends_no_more(loop, big_file):
+    async def main():
+        protocol, other = await connected(loop)
+        small_buffers(protocol.transport.get_extra_info("socket"), other)
+        task = asyncio.create_task(loop.sendfile(protocol.transport, big_file))
+        first = await loop.sock_recv(other, 100)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert protocol.transport.is_reading()
+        protocol.transport.write(b"tail")
+        protocol.transport.close()
+        received = bytearray(first)
+        while piece := await loop.sock_recv(other, 65536):
+            received += piece
+        sent = len(received) - len(b"tail")
+        assert sent < len(BIG)
+        assert bytes(received) == BIG[:sent] + b"tail"
+        other.close()
+
+    run(loop, main())
+
+
+def test_failed_sendfile_tells_by_the_position_how_much_was_sent(loop, big_file):
+    async def main():
+        protocol, other = await connected(loop)
+        small_buffers(protocol.transport.get_extra_info("socket"), other)
+        task = asyncio.create_task(loop.sendfile(protocol.transport, big_file, 10))
+        received = 0
+        while received < 10_000:
+            received += len(await loop.sock_recv(other, 10_000 - received))
+        other.close()
+        with pytest.raises(ConnectionError):
+            await task
+        assert 10_010 <= big_file.tell() < len(BIG)
+        protocol.transport.abort()
+        await protocol.lost
 
     run(loop, main())
 
