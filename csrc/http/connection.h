@@ -140,6 +140,7 @@ typedef struct FlHTTP1Connection {
     bool collects;      /* the body is for nobody before it is whole: see its rate */
     bool proxied;       /* ... and the context follows its headers meanwhile */
     bool keep_alive;    /* both sides are willing */
+    bool peer_stays;    /* ... the peer, as its version and Connection say */
     bool head_request;  /* the method is HEAD */
     bool http10;        /* the peer speaks HTTP/1.0 */
     bool headers_written;

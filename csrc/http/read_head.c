@@ -244,8 +244,9 @@ note_head(FlHTTP1Connection *conn)
 {
     const fl_head *head = &conn->block->head;
 
-    conn->keep_alive = (head->flags & FL_HEAD_KEEP_ALIVE) != 0 &&
-                       !conn->params->no_keep_alive && !conn->no_keep_alive;
+    conn->peer_stays = (head->flags & FL_HEAD_KEEP_ALIVE) != 0;
+    conn->keep_alive =
+        conn->peer_stays && !conn->params->no_keep_alive && !conn->no_keep_alive;
     conn->left = 0;
     conn->received = 0;
     if (conn->is_client) {

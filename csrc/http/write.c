@@ -200,11 +200,13 @@ put_status(fl_out *out, int status, fl_span reason)
     FL_OUT_LITERAL(out, "\r\n");
 }
 
-/* Connection, where the peer cannot know it, and the end of the head. */
+/* Connection, where the peer cannot know it, and the end of the head. One of HTTP/1.0
+ * that wants to stay reads in our status line's HTTP/1.1 that it may (RFC 9112 section
+ * 9.3). */
 static void
 put_end(FlHTTP1Connection *conn, fl_out *out, bool connection)
 {
-    if (!connection && conn->close_when_finished && !conn->http10)
+    if (!connection && conn->close_when_finished && (!conn->http10 || conn->peer_stays))
         FL_OUT_LITERAL(out, "Connection: close\r\n");
     if (!connection && !conn->close_when_finished && conn->http10)
         FL_OUT_LITERAL(out, "Connection: Keep-Alive\r\n");

@@ -95,7 +95,8 @@ def test_refused_before_the_body_came(site, caplog):
     assert s.in_thread(refused, s.port).startswith(b"HTTP/1.1 413 ")
 
 
-def test_an_answer_before_the_body_says_that_it_ends_the_connection(site):
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0\r\nConnection: keep-alive"])
+def test_an_answer_before_the_body_says_that_it_ends_the_connection(site, version):
     @web.stream_request_body
     class Upload(web.RequestHandler):
         def prepare(self):
@@ -108,7 +109,7 @@ def test_an_answer_before_the_body_says_that_it_ends_the_connection(site):
         def post(self):
             self.write("late")
 
-    post = b" HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"
+    post = f" {version}\r\nHost: x\r\nContent-Length: 1\r\n\r\nx".encode()
     raw = site([("/", Upload)]).raw(b"POST /" + post + b"POST /?early=1" + post)
     late, early = raw.split(b"late")
     assert b"Connection: close" not in late
