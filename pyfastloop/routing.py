@@ -369,6 +369,8 @@ class PathMatches(Matcher):
             )
         # What stands around the groups; None where a path cannot be made.
         self._around_groups = _reversible_parts(self.regex)
+        # Not Tornado's public API, but what its tracing tools read.
+        self._path, self._group_count = self._find_groups()
 
     def match(self, request: httputil.HTTPServerRequest) -> dict[str, Any] | None:
         found = self.regex.match(request.path)
@@ -413,9 +415,8 @@ class PathMatches(Matcher):
     def _find_groups(self) -> tuple[str | None, int | None]:
         """The path with ``%s`` in the place of the groups, and their number.
 
-        Both are None where :meth:`reverse` refuses. It is not Tornado's public API;
-        OpenTelemetry names its spans by it. A ``%`` of the path is doubled where there
-        are groups, so that the text can be formatted.
+        Both are None where :meth:`reverse` refuses. A ``%`` of the path is doubled
+        where there are groups, so that the text can be formatted.
         """
         around = self._around_groups
         if around is None:

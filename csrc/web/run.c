@@ -295,7 +295,7 @@ FlRun_Advance(FlRequestHandler *self, PyObject *groups, uint8_t *stage,
 int
 FlRun_HandleFailure(FlRequestHandler *self)
 {
-    PyObject *error, *done;
+    PyObject *error, *outer, *done;
     bool passes;
 
     if (!PyErr_ExceptionMatches(PyExc_Exception) &&
@@ -303,8 +303,14 @@ FlRun_HandleFailure(FlRequestHandler *self)
         return -1;
     error = PyErr_GetRaisedException();
     passes = PyErr_GivenExceptionMatches(error, self->st->CancelledError);
+    /* It is what sys.exc_info() and a bare raise give to the hooks (log_exception,
+     * write_error), as in an except clause. */
+    outer = PyErr_GetHandledException();
+    PyErr_SetHandledException(error);
     done = PyObject_CallMethodOneArg((PyObject *)self, self->st->str__handle_failure,
                                      error);
+    PyErr_SetHandledException(outer);
+    Py_XDECREF(outer);
     if (done == NULL) {
         Py_DECREF(error);
         return -1;

@@ -23,6 +23,7 @@ from pyfastloop.web.application import (
 )
 from pyfastloop.web.base import SERVER_NAME
 from pyfastloop.web.decorators import (
+    _has_stream_request_body,  # noqa: F401
     addslash,
     asynchronous,
     authenticated,

@@ -45,6 +45,11 @@ def stream_request_body(cls: _HandlerType) -> _HandlerType:
     return cls
 
 
+def _has_stream_request_body(cls: type[RequestHandler]) -> bool:
+    """Whether `cls` takes its body in pieces (for Elastic's agent, which asks so)."""
+    return cls._stream_request_body
+
+
 def asynchronous(method: _Method) -> _Method:
     """Keeps the request open after ``method`` has returned, until ``finish``.
 

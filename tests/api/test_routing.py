@@ -188,7 +188,9 @@ def test_reverse_wants_an_argument_for_each_group(pattern: str, args: Any):
     ],
 )
 def test_tracing_tools_find_the_groups(pattern: str, found: tuple[Any, Any]):
-    assert PathMatches(pattern)._find_groups() == found
+    matcher = PathMatches(pattern)
+    assert matcher._find_groups() == found
+    assert (matcher._path, matcher._group_count) == found
 
 
 @given(

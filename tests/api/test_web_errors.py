@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import traceback
 
 import pytest
 from web_support import lines_of
@@ -140,6 +142,76 @@ def test_send_error_and_write_error(site):
     assert (answer.code, answer.reason) == (418, "Teapot")
     assert answer.body == b"418 Teapot 7"
     assert "X-Dropped" not in answer.headers
+
+
+class Tells(web.RequestHandler):
+    """Its hooks look for the exception as an except clause would."""
+
+    def initialize(self):
+        self.seen = []
+
+    def log_exception(self, typ, value, tb):
+        self.seen.append(sys.exc_info() == (typ, value, tb))
+
+    def write_error(self, status_code, **kwargs):
+        self.seen.append(sys.exc_info() == kwargs["exc_info"])
+        last = traceback.format_exc().splitlines()[-1]
+        self.finish(f"{status_code} {self.seen} {last}")
+
+
+class TellsOfGet(Tells):
+    def get(self):
+        raise KeyError("get")
+
+
+class TellsOfAwaiting(Tells):
+    async def get(self):
+        await asyncio.sleep(0)
+        raise KeyError("awaiting")
+
+
+class TellsOfYielding(Tells):
+    @gen.coroutine
+    def get(self):
+        yield gen.moment
+        raise KeyError("yielding")
+
+
+class TellsOfPrepare(Tells):
+    def prepare(self):
+        raise KeyError("prepare")
+
+    get = Tells.get
+
+
+class TellsByExecute(TellsOfGet):
+    async def _execute(self, *args, **kwargs):
+        await super()._execute(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("handler", "what"),
+    [
+        (TellsOfGet, "get"),
+        (TellsOfAwaiting, "awaiting"),
+        (TellsOfYielding, "yielding"),
+        (TellsOfPrepare, "prepare"),
+        (TellsByExecute, "get"),
+    ],
+)
+def test_hooks_run_while_the_exception_is_handled(site, handler, what):
+    answer = site([("/", handler)]).ask("/")
+    assert answer.text == f"500 [True, True] KeyError: '{what}'"
+
+
+def test_nothing_is_handled_in_the_request_after_a_failure(site):
+    class Handler(web.RequestHandler):
+        def get(self):
+            self.write(repr(sys.exc_info()))
+
+    s = site([("/", Handler), ("/raises", Raises)])
+    assert s.ask("/raises").code == 500
+    assert s.ask("/").body == b"(None, None, None)"
 
 
 def test_a_write_error_that_raises(site, caplog):
