@@ -87,10 +87,10 @@ link_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
-/* An idle link that waited: what has arrived meanwhile is an end, or nobody's answer,
+/* A link that was used before: what has arrived meanwhile is an end, or nobody's answer,
  * and closes it. With TLS it may be neither (a session ticket): TLS is asked, but only
- * where the kernel has something, because its "nothing yet" is an exception. 0, or -1
- * with an exception that is no connection's. escapes */
+ * where it, or the kernel, has something, because its "nothing yet" is an exception. 0,
+ * or -1 with an exception that is no connection's. escapes */
 static int
 link_look(FlClientLink *self)
 {
@@ -99,7 +99,8 @@ link_look(FlClientLink *self)
 
     if (self->state != LINK_IDLE || FlChannel_Closed(ch))
         return 0;
-    if (ch->io->buffers && !fl_socket_has_news(ch->watch.fd))
+    if (ch->io->buffers && !ch->holds && !ch->unread &&
+        !fl_socket_has_news(ch->watch.fd))
         return 0;
     got = FlChannel_ReadMore(ch, 1);
     if (got == -EAGAIN)

@@ -289,7 +289,8 @@ class _HTTPConnection(Reading):
                 text += f": {cause}"
             error = HTTPStreamClosedError(text)
             error.__cause__ = cause
-            if isinstance(cause, ssl.SSLError):
+            gone = isinstance(cause, ssl.SSLEOFError)  # a write met a closed peer
+            if isinstance(cause, ssl.SSLError) and not gone:
                 error = opening.named(cause, self._where)
         else:
             error = why

@@ -1791,6 +1791,33 @@ class TestTLS:
         assert isinstance(error, (ssl.SSLError, HTTPStreamClosedError))
         assert "localhost" in str(error)
 
+    @pytest.mark.parametrize("size", [100, 40_000])
+    def test_bytes_behind_an_answer_end_the_connection(self, size):
+        # They came in the record of the answer's end, and a request waits for its turn.
+        body = b"x" * size
+
+        async def main(server):
+            with client_of_test(max_clients=1) as http:
+                return await asyncio.gather(
+                    *[http.fetch(server.url, ca_certs=CERTIFICATE) for _ in range(3)]
+                )
+
+        answer = ok(body) + ok(b"unasked")
+        with RawServer(serve_answers(answer), server_tls()) as server:
+            found = run(main, server)
+        assert [response.body for response in found] == [body] * 3
+        assert server.accepted == 3
+
+    def test_a_server_that_closes_while_a_body_is_sent(self):
+        def serve(conn, server):
+            read_head(conn)
+
+        with RawServer(serve, server_tls()) as server:
+            error = fetch_error(
+                server.url, method="POST", body=bytes(8 << 20), ca_certs=CERTIFICATE
+            )
+        assert isinstance(error, HTTPStreamClosedError)
+
     def test_a_server_that_closes_in_the_handshake(self):
         with RawServer(lambda conn, server: conn.recv(1)) as server:
             error = fetch_error(f"https://localhost:{server.port}/")
