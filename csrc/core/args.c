@@ -59,6 +59,23 @@ done:
     return res;
 }
 
+PyObject *
+FlArgs_One(const char *method, const char *word, PyObject *const *args,
+           Py_ssize_t nargs, PyObject *kw)
+{
+    Py_ssize_t words = kw == NULL ? 0 : PyTuple_GET_SIZE(kw);
+
+    if (nargs + words == 1 && (nargs == 1 || args_find(kw, word) == 0))
+        return args[0];
+    if (words > 0 && args_find(kw, word) < 0)
+        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'",
+                     method, PyTuple_GET_ITEM(kw, 0));
+    else
+        PyErr_Format(PyExc_TypeError, "%s() takes one argument, %s (%zd given)", method,
+                     word, nargs + words);
+    return NULL;
+}
+
 int
 FlArgs_Pack(PyObject *const *args, Py_ssize_t nargs, PyObject *kw, PyObject **tuple,
             PyObject **dict)

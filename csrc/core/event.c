@@ -180,7 +180,8 @@ static PyGetSetDef event_getset[] = {
 };
 
 static PyType_Slot event_slots[] = {
-    {Py_tp_doc, "Set or not, and who waits until it is set."},
+    {Py_tp_doc, "EventBase(*args, **kwargs)\n--\n\n"
+                "Set or not, and who waits until it is set."},
     {Py_tp_new, event_new},
     {Py_tp_dealloc, event_dealloc},
     {Py_tp_traverse, event_traverse},
@@ -192,7 +193,8 @@ static PyType_Slot event_slots[] = {
 };
 
 static PyType_Slot condition_slots[] = {
-    {Py_tp_doc, "Who waits to be notified."},
+    {Py_tp_doc, "ConditionBase(*args, **kwargs)\n--\n\n"
+                "Who waits to be notified."},
     {Py_tp_new, event_new},
     {Py_tp_dealloc, event_dealloc},
     {Py_tp_traverse, event_traverse},

@@ -454,23 +454,47 @@ future_get_callbacks(PyObject *obj, void *Py_UNUSED(closure))
 }
 
 static PyMethodDef future_methods[] = {
-    {"result", future_result, METH_NOARGS, "The result, or its exception raised."},
-    {"exception", future_exception, METH_NOARGS, "The exception, or None."},
-    {"set_result", future_set_result, METH_O, "Finish with a value."},
-    {"set_exception", future_set_exception, METH_O, "Finish with an exception."},
+    {"result", future_result, METH_NOARGS,
+     "result($self)\n--\n\n"
+     "The result, or its exception raised."},
+    {"exception", future_exception, METH_NOARGS,
+     "exception($self)\n--\n\n"
+     "The exception, or None."},
+    {"set_result", future_set_result, METH_O,
+     "set_result($self, result, /)\n--\n\n"
+     "Finish with a value."},
+    {"set_exception", future_set_exception, METH_O,
+     "set_exception($self, exception, /)\n--\n\n"
+     "Finish with an exception."},
     {"set_exc_info", future_set_exc_info, METH_O,
+     "set_exc_info($self, exc_info, /)\n--\n\n"
      "Finish with a sys.exc_info() triple."},
-    {"exc_info", future_exc_info, METH_NOARGS, "(type, value, traceback), or None."},
-    {"done", future_done, METH_NOARGS, "Whether it is finished or cancelled."},
-    {"cancelled", future_cancelled, METH_NOARGS, "Whether it was cancelled."},
-    {"running", future_running, METH_NOARGS, "Whether it is not done yet."},
+    {"exc_info", future_exc_info, METH_NOARGS,
+     "exc_info($self)\n--\n\n"
+     "(type, value, traceback), or None."},
+    {"done", future_done, METH_NOARGS,
+     "done($self)\n--\n\n"
+     "Whether it is finished or cancelled."},
+    {"cancelled", future_cancelled, METH_NOARGS,
+     "cancelled($self)\n--\n\n"
+     "Whether it was cancelled."},
+    {"running", future_running, METH_NOARGS,
+     "running($self)\n--\n\n"
+     "Whether it is not done yet."},
     {"cancel", (PyCFunction)(void (*)(void))future_cancel,
-     METH_FASTCALL | METH_KEYWORDS, "Cancel; whether it was pending."},
+     METH_FASTCALL | METH_KEYWORDS,
+     "cancel($self, msg=None)\n--\n\n"
+     "Cancel; whether it was pending."},
     {"add_done_callback", (PyCFunction)(void (*)(void))future_add_done_callback,
-     METH_FASTCALL | METH_KEYWORDS, "Call fn(future) from the loop once it is done."},
+     METH_FASTCALL | METH_KEYWORDS,
+     "add_done_callback($self, fn, /, *, context=None)\n--\n\n"
+     "Call fn(future) from the loop once it is done."},
     {"remove_done_callback", future_remove_done_callback, METH_O,
+     "remove_done_callback($self, fn, /)\n--\n\n"
      "Take callbacks back; how many there were."},
-    {"get_loop", future_get_loop, METH_NOARGS, "The loop it belongs to."},
+    {"get_loop", future_get_loop, METH_NOARGS,
+     "get_loop($self)\n--\n\n"
+     "The loop it belongs to."},
     {"_make_cancelled_error", future_make_cancelled_error, METH_NOARGS, NULL},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
     {NULL, NULL, 0, NULL},
@@ -500,7 +524,8 @@ static PyGetSetDef future_getset[] = {
 };
 
 static PyType_Slot future_slots[] = {
-    {Py_tp_doc, "A value that will be there later; asyncio's contract in C."},
+    {Py_tp_doc, "Future(*, loop=None)\n--\n\n"
+                "A value that will be there later; asyncio's contract in C."},
     {Py_tp_new, future_new},
     {Py_tp_init, future_init},
     {Py_tp_dealloc, FlFuture_Dealloc},

@@ -464,8 +464,9 @@ static PyMethodDef permits_methods[] = {
      "Give a permit back, to the first waiter if there is one.\n\n"
      "An error where nobody has one to give back: RuntimeError of a lock,\n"
      "ValueError of a bounded semaphore."},
-    {"__aenter__", permits_aenter, METH_NOARGS, NULL},
-    {"__aexit__", (PyCFunction)(void (*)(void))permits_aexit, METH_FASTCALL, NULL},
+    {"__aenter__", permits_aenter, METH_NOARGS, "__aenter__($self)\n--\n\nacquire()."},
+    {"__aexit__", (PyCFunction)(void (*)(void))permits_aexit, METH_FASTCALL,
+     "__aexit__($self, typ, value, tb, /)\n--\n\nrelease()."},
     {NULL, NULL, 0, NULL},
 };
 

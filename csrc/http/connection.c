@@ -10,6 +10,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/args.h"
 #include "core/freelist.h"
 #include "core/future.h"
 #include "core/stack.h"
@@ -592,29 +593,48 @@ static PyMemberDef conn_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
+FL_ONE_ARGUMENT(conn_read_response, "read_response", "delegate")
+FL_ONE_ARGUMENT(conn_write, "write", "chunk")
+FL_ONE_ARGUMENT(conn_set_close_callback, "set_close_callback", "callback")
+FL_ONE_ARGUMENT(conn_set_body_timeout, "set_body_timeout", "timeout")
+FL_ONE_ARGUMENT(conn_set_max_body_size, "set_max_body_size", "max_body_size")
+
 static PyMethodDef conn_methods[] = {
-    {"read_response", conn_read_response, METH_O,
-     PyDoc_STR("Read one message into a delegate; a future of whether the connection\n"
+    {"read_response", FL_ONE_ARGUMENT_METHOD(conn_read_response),
+     PyDoc_STR("read_response($self, delegate)\n--\n\n"
+               "Read one message into a delegate; a future of whether the connection\n"
                "can take another.")},
     {"write_headers", (PyCFunction)(void (*)(void))conn_write_headers,
      METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("Write a start line, headers, maybe a first piece of body.")},
-    {"write", conn_write, METH_O, PyDoc_STR("Write a piece of the body.")},
-    {"finish", conn_finish, METH_NOARGS, PyDoc_STR("The body was written whole.")},
-    {"close", conn_close, METH_NOARGS, PyDoc_STR("Close the stream.")},
+     PyDoc_STR("write_headers($self, start_line, headers, chunk=None)\n--\n\n"
+               "Write a start line, headers, maybe a first piece of body.")},
+    {"write", FL_ONE_ARGUMENT_METHOD(conn_write),
+     PyDoc_STR("write($self, chunk)\n--\n\n"
+               "Write a piece of the body.")},
+    {"finish", conn_finish, METH_NOARGS,
+     PyDoc_STR("finish($self)\n--\n\n"
+               "The body was written whole.")},
+    {"close", conn_close, METH_NOARGS,
+     PyDoc_STR("close($self)\n--\n\n"
+               "Close the stream.")},
     {"detach", conn_detach, METH_NOARGS,
-     PyDoc_STR("Take the stream out of the connection.")},
-    {"set_close_callback", conn_set_close_callback, METH_O,
-     PyDoc_STR("Called when the peer leaves before it got its answer.")},
-    {"set_body_timeout", conn_set_body_timeout, METH_O,
-     PyDoc_STR("Seconds for this body; None: no limit.")},
-    {"set_max_body_size", conn_set_max_body_size, METH_O,
-     PyDoc_STR("Bytes of this body at most.")},
+     PyDoc_STR("detach($self)\n--\n\n"
+               "Take the stream out of the connection.")},
+    {"set_close_callback", FL_ONE_ARGUMENT_METHOD(conn_set_close_callback),
+     PyDoc_STR("set_close_callback($self, callback)\n--\n\n"
+               "Called when the peer leaves before it got its answer.")},
+    {"set_body_timeout", FL_ONE_ARGUMENT_METHOD(conn_set_body_timeout),
+     PyDoc_STR("set_body_timeout($self, timeout)\n--\n\n"
+               "Seconds for this body; None: no limit.")},
+    {"set_max_body_size", FL_ONE_ARGUMENT_METHOD(conn_set_max_body_size),
+     PyDoc_STR("set_max_body_size($self, max_body_size)\n--\n\n"
+               "Bytes of this body at most.")},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot conn_slots[] = {
-    {Py_tp_doc, "One HTTP/1 exchange on a stream."},
+    {Py_tp_doc, "HTTP1Connection(stream, is_client, params=None, context=None)\n--\n\n"
+                "One HTTP/1 exchange on a stream."},
     {Py_tp_new, conn_new},
     {Py_tp_init, conn_init},
     {Py_tp_dealloc, conn_dealloc},

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "core/args.h"
 #include "http/headers.h"
 #include "base/format.h"
 #include "proto/cookie.h"
@@ -417,12 +418,15 @@ core_http_date(PyObject *module, PyObject *seconds)
         text, (Py_ssize_t)fl_fmt_http_date(text, unix_seconds));
 }
 
+FL_ONE_ARGUMENT(core_parse_cookie, "parse_cookie", "cookie")
+
 static PyMethodDef http_functions[] = {
     {"http_date", core_http_date, METH_O,
      PyDoc_STR("Seconds since the epoch as RFC 9110 section 5.6.7 writes them.")},
     {"parse_query", core_parse_query, METH_VARARGS, NULL},
-    {"parse_cookie", core_parse_cookie, METH_O,
-     PyDoc_STR("The pairs of a Cookie header as a dict; later ones win.")},
+    {"parse_cookie", FL_ONE_ARGUMENT_METHOD(core_parse_cookie),
+     PyDoc_STR("parse_cookie($module, cookie)\n--\n\n"
+               "The pairs of a Cookie header as a dict; later ones win.")},
     {"split_params", core_split_params, METH_O, NULL},
     {"multipart_boundary", core_multipart_boundary, METH_O, NULL},
     {"multipart_parts", core_multipart_parts, METH_VARARGS, NULL},

@@ -406,24 +406,37 @@ headers_clear(PyObject *self, PyObject *unused)
 static PyMethodDef headers_methods[] = {
     {"add", (PyCFunction)(void (*)(void))FlHTTPHeaders_add,
      METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("Add a value; those of the same name are kept.")},
+     PyDoc_STR("add($self, name, value, *, _chars_are_bytes=True)\n--\n\n"
+               "Add a value; those of the same name are kept.")},
     {"get", (PyCFunction)(void (*)(void))headers_get, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("The joined value of a name, or the default.")},
     {"pop", (PyCFunction)(void (*)(void))headers_pop, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("Remove a name and give its joined value, or the default.")},
     {"get_list", (PyCFunction)(void (*)(void))headers_get_list,
-     METH_FASTCALL | METH_KEYWORDS, PyDoc_STR("All values of a name, one by one.")},
+     METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("get_list($self, name)\n--\n\n"
+               "All values of a name, one by one.")},
     {"get_all", headers_get_all, METH_NOARGS,
-     PyDoc_STR("All (name, value) pairs, repeated names repeated.")},
+     PyDoc_STR("get_all($self)\n--\n\n"
+               "All (name, value) pairs, repeated names repeated.")},
     {"parse_line", (PyCFunction)(void (*)(void))FlHTTPHeaders_parse_line,
-     METH_VARARGS | METH_KEYWORDS, PyDoc_STR("Add what one field line says.")},
+     METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("parse_line($self, line, *, _chars_are_bytes=True)\n--\n\n"
+               "Add what one field line says.")},
     {"parse", (PyCFunction)(void (*)(void))FlHTTPHeaders_parse,
      METH_VARARGS | METH_KEYWORDS | METH_CLASS,
-     PyDoc_STR("A new map of the field lines in a string.")},
-    {"copy", FlHTTPHeaders_copy, METH_NOARGS, PyDoc_STR("A map of its own.")},
-    {"clear", headers_clear, METH_NOARGS, PyDoc_STR("Remove everything.")},
-    {"__copy__", FlHTTPHeaders_copy, METH_NOARGS, NULL},
-    {"__unicode__", (PyCFunction)(void (*)(void))FlHTTPHeaders_str, METH_NOARGS, NULL},
+     PyDoc_STR("parse($type, headers, *, _chars_are_bytes=True)\n--\n\n"
+               "A new map of the field lines in a string.")},
+    {"copy", FlHTTPHeaders_copy, METH_NOARGS,
+     PyDoc_STR("copy($self)\n--\n\n"
+               "A map of its own.")},
+    {"clear", headers_clear, METH_NOARGS,
+     PyDoc_STR("clear($self)\n--\n\n"
+               "Remove everything.")},
+    {"__copy__", FlHTTPHeaders_copy, METH_NOARGS,
+     PyDoc_STR("__copy__($self)\n--\n\nA map of its own.")},
+    {"__unicode__", (PyCFunction)(void (*)(void))FlHTTPHeaders_str, METH_NOARGS,
+     PyDoc_STR("__unicode__($self)\n--\n\nAs str().")},
     {"__reduce__", FlHTTPHeaders_reduce, METH_NOARGS, NULL},
     {"__setstate__", FlHTTPHeaders_setstate, METH_O, NULL},
     {NULL, NULL, 0, NULL},
@@ -442,7 +455,8 @@ static PyGetSetDef headers_getset[] = {
 };
 
 static PyType_Slot headers_slots[] = {
-    {Py_tp_doc, "A header map: case-insensitive names, several values a name.\n\n"
+    {Py_tp_doc, "HTTPHeaders(*args, **kwargs)\n--\n\n"
+                "A header map: case-insensitive names, several values a name.\n\n"
                 "Reading joins the values of a name with a comma; add and get_list\n"
                 "keep them apart (Set-Cookie needs that)."},
     {Py_tp_new, headers_new},

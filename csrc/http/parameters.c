@@ -254,7 +254,10 @@ static PyMemberDef params_members[] = {
 };
 
 static PyType_Slot params_slots[] = {
-    {Py_tp_doc, "Parameters of HTTP/1 connections, read by them as they go."},
+    {Py_tp_doc, "HTTP1ConnectionParameters(no_keep_alive=False, chunk_size=None, "
+                "max_header_size=None, header_timeout=None, max_body_size=None, "
+                "body_timeout=None, decompress=False)\n--\n\n"
+                "Parameters of HTTP/1 connections, read by them as they go."},
     {Py_tp_new, params_new},
     {Py_tp_init, params_init},
     {Py_tp_dealloc, params_dealloc},

@@ -393,18 +393,24 @@ static PyGetSetDef request_getset[] = {
 
 static PyMethodDef request_methods[] = {
     {"full_url", request_full_url, METH_NOARGS,
-     PyDoc_STR("The URL this request was made for.")},
+     PyDoc_STR("full_url($self)\n--\n\n"
+               "The URL this request was made for.")},
     {"request_time", request_time, METH_NOARGS,
-     PyDoc_STR("Seconds this request took, or has taken so far.")},
+     PyDoc_STR("request_time($self)\n--\n\n"
+               "Seconds this request took, or has taken so far.")},
     {"supports_http_1_1", request_supports_1_1, METH_NOARGS,
-     PyDoc_STR("Whether the peer speaks HTTP/1.1.")},
+     PyDoc_STR("supports_http_1_1($self)\n--\n\n"
+               "Whether the peer speaks HTTP/1.1.")},
     {"get_ssl_certificate", (PyCFunction)(void (*)(void))request_certificate,
      METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("The peer's certificate as SSLSocket.getpeercert gives it.")},
+     PyDoc_STR("get_ssl_certificate($self, binary_form=False)\n--\n\n"
+               "The peer's certificate as SSLSocket.getpeercert gives it.")},
     {"write", (PyCFunction)(void (*)(void))request_write, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("Write to the connection (Tornado 4).")},
+     PyDoc_STR("write($self, chunk, callback=None)\n--\n\n"
+               "Write to the connection (Tornado 4).")},
     {"finish", request_finish, METH_NOARGS,
-     PyDoc_STR("End the answer of the connection (Tornado 4).")},
+     PyDoc_STR("finish($self)\n--\n\n"
+               "End the answer of the connection (Tornado 4).")},
     {"_parse_body", request_parse_body, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -417,7 +423,11 @@ static PyMemberDef request_members[] = {
 };
 
 static PyType_Slot request_slots[] = {
-    {Py_tp_doc, "One HTTP request, made of its head when its parts are asked for."},
+    {Py_tp_doc,
+     "HTTPServerRequest(method=None, uri=None, version='HTTP/1.0', headers=None, "
+     "body=None, host=None, files=None, connection=None, start_line=None, "
+     "server_connection=None)\n--\n\n"
+     "One HTTP request, made of its head when its parts are asked for."},
     {Py_tp_new, request_new},
     {Py_tp_init, FlRequest_Init},
     {Py_tp_dealloc, request_dealloc},

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "core/args.h"
 #include "core/future.h"
 #include "net/iostream.h"
 #include "net/listener.h"
@@ -270,14 +271,18 @@ static PyMemberDef server_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
+FL_ONE_ARGUMENT(server_start_serving, "start_serving", "delegate")
+
 static PyMethodDef server_methods[] = {
-    {"start_serving", server_start_serving, METH_O,
-     PyDoc_STR("Serve requests to a delegate until the connection ends.")},
+    {"start_serving", FL_ONE_ARGUMENT_METHOD(server_start_serving),
+     PyDoc_STR("start_serving($self, delegate)\n--\n\n"
+               "Serve requests to a delegate until the connection ends.")},
     {"refuse", server_refuse, METH_VARARGS,
      PyDoc_STR("refuse(status, retry_after, delegate): answer before anything was\n"
                "read, and close once the peer has seen it; delegate.on_close tells.")},
     {"close", server_close, METH_NOARGS,
-     PyDoc_STR("Close the connection; a future of when that is done.")},
+     PyDoc_STR("close($self)\n--\n\n"
+               "Close the connection; a future of when that is done.")},
     {NULL, NULL, 0, NULL},
 };
 
@@ -289,7 +294,8 @@ static PyGetSetDef server_getset[] = {
 };
 
 static PyType_Slot server_slots[] = {
-    {Py_tp_doc, "An HTTP/1 connection of a server: exchanges, one after the other."},
+    {Py_tp_doc, "HTTP1ServerConnection(stream, params=None, context=None)\n--\n\n"
+                "An HTTP/1 connection of a server: exchanges, one after the other."},
     {Py_tp_new, server_new},
     {Py_tp_init, server_init},
     {Py_tp_dealloc, server_dealloc},

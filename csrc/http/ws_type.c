@@ -267,6 +267,7 @@ static PyMethodDef ws_methods[] = {
     {"_close_now", ws_abort, METH_NOARGS, "Close now; what is queued is lost."},
     {"_close_sent", ws_finish, METH_NOARGS, "Close once what is queued was sent."},
     {"is_closing", ws_is_closing, METH_NOARGS,
+     "is_closing($self)\n--\n\n"
      "Whether one side has ended, or begun to end, the connection."},
     {"write_message", (PyCFunction)(void (*)(void))FlWebSocket_WriteMessage,
      METH_FASTCALL | METH_KEYWORDS,

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/args.h"
 #include "core/handle.h"
 #include "sys/sockets.h"
 
@@ -183,6 +184,12 @@ not_implemented(PyObject *self, PyObject *unused)
 }
 
 static PyObject *
+not_implemented_of(PyObject *self, PyObject *args, PyObject *Py_UNUSED(kwargs))
+{
+    return not_implemented(self, args);
+}
+
+static PyObject *
 no_fd_error(PyObject *self, PyObject *unused)
 {
     (void)self;
@@ -190,44 +197,76 @@ no_fd_error(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-#define FAST(name, doc)                                    \
+#define FAST(name, args, doc)                              \
     {#name, (PyCFunction)(void (*)(void))fl_stream_##name, \
-     METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(doc)}
+     METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(#name "($self" args ")\n--\n\n" doc)}
+
+FL_ONE_ARGUMENT(fl_stream_read_from_fd, "read_from_fd", "buf")
+FL_ONE_ARGUMENT(fl_stream_write_to_fd, "write_to_fd", "data")
+FL_ONE_ARGUMENT(stream_set_close_callback, "set_close_callback", "callback")
+FL_ONE_ARGUMENT(stream_set_nodelay, "set_nodelay", "value")
 
 static PyMethodDef base_methods[] = {
     FAST(read_bytes,
+         ", num_bytes, partial=False, *more, callback=None, streaming_callback=None",
          "Read num_bytes bytes, or with partial whatever there is of them.\n"
          "A future of bytes."),
-    FAST(read_into, "Fill the writable buffer buf, or with partial part of it.\n"
-                    "A future of the count; buf is written to until then."),
-    FAST(read_until,
+    FAST(read_into, ", buf, partial=False, *more, callback=None",
+         "Fill the writable buffer buf, or with partial part of it.\n"
+         "A future of the count; buf is written to until then."),
+    FAST(read_until, ", delimiter, max_bytes=None, *more, callback=None",
          "Read up to and including delimiter. Past max_bytes the stream is\n"
          "closed; .error is then an UnsatisfiableReadError."),
-    FAST(read_until_regex, "Read up to and including the first match of regex."),
-    FAST(read_until_close, "Read everything until the peer closes."),
-    FAST(write, "Send data (bytes, bytearray, memoryview). A future that is done when\n"
-                "all of it was handed to the system."),
+    FAST(read_until_regex, ", regex, max_bytes=None, *more, callback=None",
+         "Read up to and including the first match of regex."),
+    FAST(read_until_close, ", callback=None, streaming_callback=None",
+         "Read everything until the peer closes."),
+    FAST(write, ", data, callback=None",
+         "Send data (bytes, bytearray, memoryview). A future that is done when\n"
+         "all of it was handed to the system."),
     {"close", (PyCFunction)(void (*)(void))stream_close, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("Close now. exc_info (True, a tuple or an exception) becomes .error.")},
-    {"closed", stream_closed, METH_NOARGS, PyDoc_STR("Whether the stream is closed.")},
-    {"reading", stream_reading, METH_NOARGS, PyDoc_STR("Whether a read is pending.")},
+     PyDoc_STR("close($self, exc_info=False)\n--\n\n"
+               "Close now. exc_info (True, a tuple or an exception) becomes .error.")},
+    {"closed", stream_closed, METH_NOARGS,
+     PyDoc_STR("closed($self)\n--\n\n"
+               "Whether the stream is closed.")},
+    {"reading", stream_reading, METH_NOARGS,
+     PyDoc_STR("reading($self)\n--\n\n"
+               "Whether a read is pending.")},
     {"writing", stream_writing, METH_NOARGS,
-     PyDoc_STR("Whether bytes wait to be sent.")},
-    {"set_close_callback", stream_set_close_callback, METH_O,
-     PyDoc_STR("Call callback() from the loop once the stream is closed.")},
-    {"set_nodelay", stream_set_nodelay, METH_O,
-     PyDoc_STR("Switch the delaying of small segments off (TCP_NODELAY) or on.")},
-    {"read_from_fd", not_implemented, METH_O, NULL},
-    {"write_to_fd", not_implemented, METH_O, NULL},
-    {"close_fd", not_implemented, METH_NOARGS, NULL},
-    {"fileno", not_implemented, METH_NOARGS, NULL},
-    {"get_fd_error", no_fd_error, METH_NOARGS, NULL},
+     PyDoc_STR("writing($self)\n--\n\n"
+               "Whether bytes wait to be sent.")},
+    {"set_close_callback", FL_ONE_ARGUMENT_METHOD(stream_set_close_callback),
+     PyDoc_STR("set_close_callback($self, callback)\n--\n\n"
+               "Call callback() from the loop once the stream is closed.")},
+    {"set_nodelay", FL_ONE_ARGUMENT_METHOD(stream_set_nodelay),
+     PyDoc_STR("set_nodelay($self, value)\n--\n\n"
+               "Switch the delaying of small segments off (TCP_NODELAY) or on.")},
+    {"read_from_fd", (PyCFunction)(void (*)(void))not_implemented_of,
+     METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR(
+         "read_from_fd($self, buf)\n--\n\n"
+         "Receive into buf: the count, 0 at the end, None when nothing is there.")},
+    {"write_to_fd", (PyCFunction)(void (*)(void))not_implemented_of,
+     METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("write_to_fd($self, data)\n--\n\n"
+               "Send of data and give the count; BlockingIOError when none goes.")},
+    {"close_fd", not_implemented, METH_NOARGS,
+     PyDoc_STR("close_fd($self)\n--\n\n"
+               "Close the descriptor under the stream.")},
+    {"fileno", not_implemented, METH_NOARGS,
+     PyDoc_STR("fileno($self)\n--\n\n"
+               "The descriptor under the stream.")},
+    {"get_fd_error", no_fd_error, METH_NOARGS,
+     PyDoc_STR("get_fd_error($self)\n--\n\n"
+               "The error the kernel keeps for the descriptor, or None.")},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMethodDef socket_methods[] = {
-    FAST(connect, "Connect to address, as socket.connect takes it. A future of the\n"
-                  "stream; writes may be queued before it is done."),
+    FAST(connect, ", address, server_hostname=None, *more, callback=None",
+         "Connect to address, as socket.connect takes it. A future of the\n"
+         "stream; writes may be queued before it is done."),
     {"start_tls", (PyCFunction)(void (*)(void))stream_start_tls,
      METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("start_tls($self, server_side, ssl_options=None, "
@@ -235,25 +274,39 @@ static PyMethodDef socket_methods[] = {
                "Turn the idle stream into a TLS one. A future of the SSLIOStream; "
                "this stream is closed by it.")},
     {"_release_socket", stream_release_socket, METH_NOARGS, NULL},
-    {"read_from_fd", fl_stream_read_from_fd, METH_O,
+    {"read_from_fd", FL_ONE_ARGUMENT_METHOD(fl_stream_read_from_fd),
      PyDoc_STR(
+         "read_from_fd($self, buf)\n--\n\n"
          "Receive into buf: the count, 0 at the end, None when nothing is there.")},
-    {"write_to_fd", fl_stream_write_to_fd, METH_O,
-     PyDoc_STR("Send of data and give the count; BlockingIOError when none goes.")},
+    {"write_to_fd", FL_ONE_ARGUMENT_METHOD(fl_stream_write_to_fd),
+     PyDoc_STR("write_to_fd($self, data)\n--\n\n"
+               "Send of data and give the count; BlockingIOError when none goes.")},
     {"close_fd", fl_stream_close_fd, METH_NOARGS,
-     PyDoc_STR("Close the descriptor under the stream.")},
+     PyDoc_STR("close_fd($self)\n--\n\n"
+               "Close the descriptor under the stream.")},
     {"fileno", fl_stream_fileno, METH_NOARGS,
-     PyDoc_STR("The descriptor under the stream.")},
+     PyDoc_STR("fileno($self)\n--\n\n"
+               "The descriptor under the stream.")},
     {"get_fd_error", fl_stream_get_fd_error, METH_NOARGS,
-     PyDoc_STR("The error the kernel keeps for the descriptor, or None.")},
+     PyDoc_STR("get_fd_error($self)\n--\n\n"
+               "The error the kernel keeps for the descriptor, or None.")},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMethodDef pipe_methods[] = {
-    {"read_from_fd", fl_stream_read_from_fd, METH_O, NULL},
-    {"write_to_fd", fl_stream_write_to_fd, METH_O, NULL},
-    {"close_fd", fl_stream_close_fd, METH_NOARGS, NULL},
-    {"fileno", fl_stream_fileno, METH_NOARGS, NULL},
+    {"read_from_fd", FL_ONE_ARGUMENT_METHOD(fl_stream_read_from_fd),
+     PyDoc_STR(
+         "read_from_fd($self, buf)\n--\n\n"
+         "Receive into buf: the count, 0 at the end, None when nothing is there.")},
+    {"write_to_fd", FL_ONE_ARGUMENT_METHOD(fl_stream_write_to_fd),
+     PyDoc_STR("write_to_fd($self, data)\n--\n\n"
+               "Send of data and give the count; BlockingIOError when none goes.")},
+    {"close_fd", fl_stream_close_fd, METH_NOARGS,
+     PyDoc_STR("close_fd($self)\n--\n\n"
+               "Close the descriptor under the stream.")},
+    {"fileno", fl_stream_fileno, METH_NOARGS,
+     PyDoc_STR("fileno($self)\n--\n\n"
+               "The descriptor under the stream.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -26,6 +26,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/args.h"
 #include "net/channel_internal.h"
 #include "net/tls.h"
 #include "sys/sockets.h"
@@ -549,28 +550,37 @@ ssl_write_to_fd(PyObject *self, PyObject *data)
     return method_result(&s->channel, sent, false);
 }
 
+FL_ONE_ARGUMENT(ssl_read_from_fd, "read_from_fd", "buf")
+FL_ONE_ARGUMENT(ssl_write_to_fd, "write_to_fd", "data")
+
 static PyMethodDef ssl_methods[] = {
     {"connect", (PyCFunction)(void (*)(void))ssl_connect, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
+         "connect($self, address, server_hostname=None, *more, callback=None)\n--\n\n"
          "Connect, then shake hands; server_hostname is the certificate's name. A "
          "future of the stream.")},
     {"wait_for_handshake", (PyCFunction)(void (*)(void))ssl_wait_for_handshake,
      METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("A future of the stream, done after the handshake; its failure is the "
+     PyDoc_STR("wait_for_handshake($self, callback=None)\n--\n\n"
+               "A future of the stream, done after the handshake; its failure is the "
                "ssl error.")},
-    {"read_from_fd", ssl_read_from_fd, METH_O,
-     PyDoc_STR("Receive and decrypt into buf: the count, 0 at the end, None for not "
+    {"read_from_fd", FL_ONE_ARGUMENT_METHOD(ssl_read_from_fd),
+     PyDoc_STR("read_from_fd($self, buf)\n--\n\n"
+               "Receive and decrypt into buf: the count, 0 at the end, None for not "
                "yet.")},
-    {"write_to_fd", ssl_write_to_fd, METH_O,
-     PyDoc_STR("Encrypt and send of data; the count, 0 for not yet.")},
+    {"write_to_fd", FL_ONE_ARGUMENT_METHOD(ssl_write_to_fd),
+     PyDoc_STR("write_to_fd($self, data)\n--\n\n"
+               "Encrypt and send of data; the count, 0 for not yet.")},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot ssl_slots[] = {
     {Py_tp_doc,
-     (void *)PyDoc_STR("SSLIOStream(socket, ssl_options=None, ...)\n--\n\n"
-                       "A TLS stream. socket is an ssl.SSLSocket made with "
-                       "do_handshake_on_connect=False, or unconnected for connect().")},
+     (void *)PyDoc_STR(
+         "SSLIOStream(socket, max_buffer_size=None, read_chunk_size=None, "
+         "max_write_buffer_size=None, *, ssl_options=None, io_loop=None)\n--\n\n"
+         "A TLS stream. socket is an ssl.SSLSocket made with "
+         "do_handshake_on_connect=False, or unconnected for connect().")},
     {Py_tp_init, ssl_init},
     {Py_tp_traverse, fl_stream_traverse},
     {Py_tp_clear, fl_stream_clear},

@@ -503,30 +503,35 @@ handler_get_cookie(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                       : PyUnicode_DecodeLatin1(value.p, (Py_ssize_t)value.n, NULL);
 }
 
-#define METHOD(name, text)                               \
+#define METHOD(name, args, text)                         \
     {#name, (PyCFunction)(void (*)(void))handler_##name, \
-     METH_FASTCALL | METH_KEYWORDS, text}
+     METH_FASTCALL | METH_KEYWORDS,                      \
+     PyDoc_STR(#name "($self, name" args ")\n--\n\n" text)}
+#define ONE ", default=..., strip=True"
+#define ALL ", strip=True"
 
 static PyMethodDef argument_methods[] = {
-    METHOD(get_argument,
-           PyDoc_STR("The last value sent for name, in the query or the form.\n\n"
-                     "Without one gives default; where no default is given raises\n"
-                     "MissingArgumentError (400). strip removes white space around "
-                     "it.")),
-    METHOD(get_arguments, PyDoc_STR("All values sent for name, query first; an empty "
-                                    "list without any.")),
-    METHOD(get_query_argument, PyDoc_STR("As get_argument, from the query alone.")),
-    METHOD(get_query_arguments, PyDoc_STR("As get_arguments, from the query alone.")),
-    METHOD(get_body_argument, PyDoc_STR("As get_argument, from the body alone.")),
-    METHOD(get_body_arguments, PyDoc_STR("As get_arguments, from the body alone.")),
-    METHOD(_get_argument, NULL),
-    METHOD(_get_arguments, NULL),
-    METHOD(get_cookie,
-           PyDoc_STR("The value of the request's cookie name, or default.\n\n"
-                     "Tells nothing of cookies that set_cookie set for this "
-                     "response.")),
+    METHOD(get_argument, ONE,
+           "The last value sent for name, in the query or the form.\n\n"
+           "Without one gives default; where no default is given raises\n"
+           "MissingArgumentError (400). strip removes white space around it."),
+    METHOD(get_arguments, ALL,
+           "All values sent for name, query first; an empty list without any."),
+    METHOD(get_query_argument, ONE, "As get_argument, from the query alone."),
+    METHOD(get_query_arguments, ALL, "As get_arguments, from the query alone."),
+    METHOD(get_body_argument, ONE, "As get_argument, from the body alone."),
+    METHOD(get_body_arguments, ALL, "As get_arguments, from the body alone."),
+    METHOD(_get_argument, ", default, source, strip=True",
+           "What all that give one value ask."),
+    METHOD(_get_arguments, ", source, strip=True", "What all that give a list ask."),
+    METHOD(get_cookie, ", default=None",
+           "The value of the request's cookie name, or default.\n\n"
+           "Tells nothing of cookies that set_cookie set for this response."),
     {NULL, NULL, 0, NULL},
 };
+
+#undef ALL
+#undef ONE
 #undef METHOD
 
 int

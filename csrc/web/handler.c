@@ -4,6 +4,7 @@
  */
 #include "web/handler_parts.h"
 
+#include "core/args.h"
 #include "web/arguments.h"
 #include "web/run.h"
 
@@ -324,41 +325,55 @@ static PyGetSetDef handler_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
+FL_ONE_ARGUMENT(FlHandler_clear_header, "clear_header", "name")
+FL_ONE_ARGUMENT(FlHandler_write, "write", "chunk")
+
 static PyMethodDef handler_methods[] = {
     {"_init", (PyCFunction)(void (*)(void))FlHandler_init, METH_FASTCALL, NULL},
     {"clear", FlHandler_clear, METH_NOARGS,
-     PyDoc_STR("Forgets all headers, the status and what was written.")},
+     PyDoc_STR("clear($self)\n--\n\n"
+               "Forgets all headers, the status and what was written.")},
     {"set_status", (PyCFunction)(void (*)(void))FlHandler_set_status,
      METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("Sets the status; a phrase that could not be sent becomes Unknown.")},
+     PyDoc_STR("set_status($self, status_code, reason=None)\n--\n\n"
+               "Sets the status; a phrase that could not be sent becomes Unknown.")},
     {"_send_file", FlHandler_send_file, METH_VARARGS, NULL},
     {"get_status", FlHandler_get_status, METH_NOARGS,
-     PyDoc_STR("The status of the response.")},
+     PyDoc_STR("get_status($self)\n--\n\n"
+               "The status of the response.")},
     {"set_header", (PyCFunction)(void (*)(void))FlHandler_set_header,
      METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("Sets a header, replacing what it had. ValueError for what would break\n"
+     PyDoc_STR("set_header($self, name, value)\n--\n\n"
+               "Sets a header, replacing what it had. ValueError for what would break\n"
                "out of it.")},
     {"add_header", (PyCFunction)(void (*)(void))FlHandler_add_header,
      METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("Adds a header beside others of its name.")},
-    {"clear_header", FlHandler_clear_header, METH_O,
-     PyDoc_STR("Undoes set_header and add_header; nothing where unset.")},
+     PyDoc_STR("add_header($self, name, value)\n--\n\n"
+               "Adds a header beside others of its name.")},
+    {"clear_header", FL_ONE_ARGUMENT_METHOD(FlHandler_clear_header),
+     PyDoc_STR("clear_header($self, name)\n--\n\n"
+               "Undoes set_header and add_header; nothing where unset.")},
     {"_convert_header_value", FlHandler_convert, METH_O, NULL},
-    {"write", FlHandler_write, METH_O,
-     PyDoc_STR("Adds bytes, text (as UTF-8) or a dict (as JSON) to the response.")},
+    {"write", FL_ONE_ARGUMENT_METHOD(FlHandler_write),
+     PyDoc_STR("write($self, chunk)\n--\n\n"
+               "Adds bytes, text (as UTF-8) or a dict (as JSON) to the response.")},
     {"finish", (PyCFunction)(void (*)(void))FlHandler_finish,
      METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("Ends the response, after writing chunk where given. A future of when\n"
+     PyDoc_STR("finish($self, chunk=None)\n--\n\n"
+               "Ends the response, after writing chunk where given. A future of when\n"
                "all of it was sent; nobody needs to await it.")},
     {"_complete_head", FlHandler_complete_head, METH_NOARGS, NULL},
     {"_sequence", (PyCFunction)(void (*)(void))handler_sequence, METH_FASTCALL, NULL},
     {"compute_etag", FlHandler_compute_etag, METH_NOARGS,
-     PyDoc_STR("The response's ETag in quotes, by default the SHA-1 of what was\n"
+     PyDoc_STR("compute_etag($self)\n--\n\n"
+               "The response's ETag in quotes, by default the SHA-1 of what was\n"
                "written; None for no ETag.")},
     {"set_etag_header", FlHandler_set_etag_header, METH_NOARGS,
-     PyDoc_STR("Sets Etag to compute_etag, where that gives one.")},
+     PyDoc_STR("set_etag_header($self)\n--\n\n"
+               "Sets Etag to compute_etag, where that gives one.")},
     {"check_etag_header", FlHandler_check_etag_header, METH_NOARGS,
-     PyDoc_STR("Whether If-None-Match names the Etag set so far (the answer is 304).")},
+     PyDoc_STR("check_etag_header($self)\n--\n\n"
+               "Whether If-None-Match names the Etag set so far (the answer is 304).")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -811,7 +811,7 @@ async def test_set_nodelay_sets_the_option() -> None:
     a, _ = tcp_pair()
     a.set_nodelay(True)
     assert a.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
-    a.set_nodelay(False)
+    a.set_nodelay(value=False)
     assert a.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
     b, _ = pair()
     b.set_nodelay(True)  # no such option on a Unix socket: nothing happens

@@ -58,6 +58,20 @@ def test_wrong_calls():
         h.get_arguments("a", [])
 
 
+def test_what_is_written_and_cleared_may_be_named():
+    h = handler()
+    h.set_header(name="X-A", value="1")
+    h.clear_header(name="X-A")
+    h.write(chunk="a")
+    assert "X-A" not in h._headers
+    assert h._write_buffer == [b"a"]
+    for wrong in [{"text": "a"}, {"chunk": "a", "text": "b"}, {}]:
+        with pytest.raises(TypeError, match=r"write\(\) (takes one argument|got)"):
+            h.write(**wrong)
+    with pytest.raises(TypeError, match=r"takes one argument, chunk \(2 given\)"):
+        h.write("a", chunk="b")
+
+
 def test_invalid_utf8_is_400_wherever_it_stands():
     h = handler(uri="/?a=%ff&a=1")
     with pytest.raises(web.HTTPError) as caught:
