@@ -174,7 +174,7 @@ def bind_unix_socket(
     else there is `ValueError`. The file's permissions are ``mode`` from the moment it
     exists. A name that starts with NUL is abstract: no file, no mode.
     """
-    name = os.fspath(file)
+    name = os.fsdecode(file)
     abstract = name.startswith("\0")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -85,6 +85,23 @@ fl_channel_ensure_fd(FlChannel *ch)
     return 0;
 }
 
+/* The loop did not take the descriptor. A file, or /dev/null, epoll refuses with EPERM: it
+ * is always ready, and is read from the ring. 0; or -1, the exception stays set. */
+static int
+goes_unpolled(FlChannel *ch)
+{
+    if (!ch->unpolled &&
+        (ch->io->escapes || !PyErr_ExceptionMatches(PyExc_PermissionError)))
+        return -1;
+    PyErr_Clear();
+    ch->unpolled = true;
+    if (ch->want_read) {
+        ch->unread = true;
+        fl_channel_defer(ch);
+    }
+    return 0;
+}
+
 int
 fl_channel_settle(FlChannel *ch, bool lazily)
 {
@@ -102,8 +119,8 @@ fl_channel_settle(FlChannel *ch, bool lazily)
         if (ch->closed)
             return 0;
         ch->watch.owner = NULL;
-        if (FlLoop_Watch(ch->loop, &ch->watch, events) < 0)
-            return -1;
+        if (ch->unpolled || FlLoop_Watch(ch->loop, &ch->watch, events) < 0)
+            return goes_unpolled(ch);
     } else {
         if (lazily)
             events |= now & EPOLLIN;

@@ -215,6 +215,7 @@ struct FlChannel {
     bool resume;         /* ... or after the op under way: offer the tail */
     bool holds;          /* set by io->recv: more bytes sit above the kernel */
     bool unread;         /* ... and reading stopped there */
+    bool unpolled;       /* a file: always ready */
     bool shaking;        /* a receive is a step of a TLS handshake: see channel.c */
     bool more;           /* for io->send: a file follows at once */
     bool file_waits;     /* a thread fetches the file at the front */
@@ -248,7 +249,7 @@ int FlChannel_SetConsumer(FlChannel *ch, const FlChannelOps *ops, void *self);
 void FlChannel_Took(FlChannel *ch, size_t k);
 
 /* Says whether bytes are wanted. 0, or -1 with OSError (epoll refused the
- * descriptor: a regular file). */
+ * descriptor: a file that Python reads). */
 int FlChannel_WantRead(FlChannel *ch, bool wanted);
 
 /* Offers the tail to the consumer now, or, called from inside an op, after it. 0; -1

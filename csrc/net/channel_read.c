@@ -237,6 +237,9 @@ find_landing(FlChannel *ch, struct landing *at)
         }
         if (PyErr_Occurred())
             return -1;
+        /* A file gives all that there is room for, however long that takes. */
+        if (ch->unpolled && at->room > FL_LOOP_BUFFER)
+            at->room = FL_LOOP_BUFFER;
         if (at->memory != NULL)
             return 0;
     }

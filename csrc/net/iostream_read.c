@@ -454,7 +454,11 @@ compile_pattern(PyObject *regex)
 {
     PyObject *re, *pattern;
 
-    if (!PyBytes_Check(regex) && !PyUnicode_Check(regex))
+    if (PyUnicode_Check(regex)) {
+        PyErr_SetString(PyExc_TypeError, "regex must be bytes or a pattern of bytes");
+        return NULL;
+    }
+    if (!PyBytes_Check(regex))
         return Py_NewRef(regex);
     re = PyImport_ImportModule("re");
     pattern = re == NULL ? NULL : PyObject_CallMethod(re, "compile", "O", regex);

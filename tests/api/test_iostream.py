@@ -1071,15 +1071,69 @@ def test_fifo_streams(tmp_path: Any) -> None:
     main()
 
 
-def test_regular_file_is_refused_by_epoll(tmp_path: Any) -> None:
+def test_file_in_the_place_of_a_pipe_is_read_to_its_end(tmp_path: Any) -> None:
+    """A program's standard input may be one, or /dev/null."""
+    data = os.urandom(3_000_000)
+    name = tmp_path / "f"
+
     @on_loop
     async def main() -> None:
-        stream = PipeIOStream(os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT))
-        with pytest.raises(OSError):
-            stream.read_bytes(1)
-        stream.close()
+        writer = PipeIOStream(os.open(name, os.O_WRONLY | os.O_CREAT))
+        for at in range(0, len(data), 100_000):
+            writer.write(data[at : at + 100_000])
+        await writer.write(b"")
+        writer.close()
+        reader = PipeIOStream(os.open(name, os.O_RDONLY))
+        head = bytearray(10)
+        assert await reader.read_into(head) == 10
+        assert head + await reader.read_bytes(1_000_000) == data[:1_000_010]
+        assert await reader.read_until_close() == data[1_000_010:]
+        assert reader.closed()
 
     main()
+
+
+@on_loop
+async def test_file_leaves_the_others_their_turn_and_ends() -> None:
+    zeros = PipeIOStream(os.open("/dev/zero", os.O_RDONLY))
+    read = zeros.read_bytes(30_000_000)
+    turns = 0
+    while not read.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 10
+    assert len(await read) == 30_000_000
+    zeros.close()
+    nothing = PipeIOStream(os.open("/dev/null", os.O_RDONLY))
+    closed = asyncio.Event()
+    nothing.set_close_callback(closed.set)
+    await closed.wait()
+    full = PipeIOStream(os.open("/dev/full", os.O_WRONLY))
+    with pytest.raises(StreamClosedError, match="No space left"):
+        await full.write(b"x")
+
+
+@on_loop
+async def test_file_that_python_reads_is_refused_by_epoll() -> None:
+    class Never(PipeIOStream):
+        def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+            return None
+
+    stream = Never(os.open("/dev/null", os.O_RDONLY))
+    with pytest.raises(PermissionError):
+        stream.read_bytes(1)
+    stream.close()
+
+
+@on_loop
+async def test_pattern_of_text_is_refused_and_leaves_the_stream_open() -> None:
+    a, b = pair()
+    await a.write(b"line\n")
+    with pytest.raises(TypeError, match="bytes"):
+        b.read_until_regex("\n")  # type: ignore[arg-type]
+    assert await b.read_until_regex(b"\n") == b"line\n"
+    a.close()
+    b.close()
 
 
 # ---- size ----

@@ -89,6 +89,8 @@ def test_unix_socket_has_its_mode_and_replaces_a_stale_one(tmp_path: Path) -> No
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(name))
     second.close()
+    bind_unix_socket(os.fsencode(name)).close()  # type: ignore[arg-type]
+    assert stat.S_IMODE(name.stat().st_mode) == 0o600
 
 
 def test_unix_socket_leaves_other_files_alone(tmp_path: Path) -> None:
