@@ -326,6 +326,10 @@ FlAccessLog_Add(PyObject *log, FlRequestHandler *handler)
 
     if (handler->request == NULL)
         return 0;
+    if (self->fd < 0) { /* closed */
+        self->lost++;
+        return 0;
+    }
     if (fl_buf_len(&self->lines) > KEEP_MOST) {
         flush_lines(self);
         if (fl_buf_len(&self->lines) > KEEP_MOST) {

@@ -129,6 +129,19 @@ def test_rotation(site, tmp_path):
     assert re.findall("/[0-9]", path.read_text()) == ["/3"]
 
 
+def test_what_comes_while_it_is_closed_is_lost(site, tmp_path):
+    log = AccessLog(tmp_path / "log")
+    s = site([("/.*", Handler)], log_function=log)
+    s.ask("/1")
+    log.close()
+    s.ask("/2")
+    assert log.lost == 1
+    log.reopen()
+    s.ask("/3")
+    log.close()
+    assert re.findall("/[0-9]", (tmp_path / "log").read_text()) == ["/1", "/3"]
+
+
 def test_a_log_that_nobody_closes_lets_its_file_go(tmp_path):
     log = AccessLog(tmp_path / "log")
     gc.collect()  # what other tests have left
