@@ -182,7 +182,7 @@ def convert_yielded(yielded: Any) -> Any:
     if yielded is None or yielded is moment:
         return moment
     if isinstance(yielded, list | dict):
-        return multi(yielded)
+        yielded = multi(yielded)
     if is_future(yielded):
         return yielded
     if isinstance(yielded, YieldPoint):
@@ -487,6 +487,14 @@ class YieldFuture(YieldPoint):
         return self.future.result()
 
 
+def _as_point(child: Any) -> YieldPoint:
+    if isinstance(child, list | dict):
+        child = multi(child)
+    if isinstance(child, YieldPoint):
+        return child
+    return YieldFuture(convert_yielded(child))
+
+
 class MultiYieldPoint(YieldPoint):
     """Several yield points and futures, a list or a dict of them, as one."""
 
@@ -495,12 +503,7 @@ class MultiYieldPoint(YieldPoint):
         if isinstance(children, Mapping):
             self.keys = list(children.keys())
             children = children.values()
-        self.children: list[YieldPoint] = [
-            child
-            if isinstance(child, YieldPoint)
-            else YieldFuture(convert_yielded(child))
-            for child in children
-        ]
+        self.children: list[YieldPoint] = [_as_point(child) for child in children]
         self.unfinished_children = set(self.children)
         self.quiet_exceptions = quiet_exceptions
 

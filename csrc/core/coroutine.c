@@ -199,6 +199,30 @@ coroutine_dealloc(PyObject *obj)
     Py_DECREF(type);
 }
 
+/* The function's code, without the marks of a generator or coroutine: whoever asks
+ * inspect would not expect a future of a call. `code` is stolen; new reference. */
+static PyObject *
+plain_code(PyObject *code)
+{
+    const long marks =
+        CO_GENERATOR | CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR;
+    PyObject *replace = PyObject_GetAttrString(code, "replace");
+    PyObject *flags = PyObject_GetAttrString(code, "co_flags"), *kwargs = NULL;
+    PyObject *empty = PyTuple_New(0), *plain = NULL;
+    long old = flags == NULL ? -1 : PyLong_AsLong(flags);
+
+    if (!PyErr_Occurred())
+        kwargs = Py_BuildValue("{sl}", "co_flags", old & ~marks);
+    if (kwargs != NULL)
+        plain = PyObject_Call(replace, empty, kwargs);
+    Py_DECREF(code);
+    Py_XDECREF(replace);
+    Py_XDECREF(flags);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(empty);
+    return plain;
+}
+
 /* What is not in the callable's own dict (__code__, __defaults__ …) is the function's.
  */
 static PyObject *
@@ -211,7 +235,10 @@ coroutine_getattro(PyObject *obj, PyObject *name)
         self->function == NULL)
         return value;
     PyErr_Clear();
-    return PyObject_GetAttr(self->function, name);
+    value = PyObject_GetAttr(self->function, name);
+    if (value != NULL && PyCode_Check(value))
+        return plain_code(value);
+    return value;
 }
 
 /* Pickled by its name, as a function is; a copy is itself. */

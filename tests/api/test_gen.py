@@ -122,10 +122,25 @@ def test_it_looks_like_the_function_it_was_made_of():
 
     assert f.__name__ == "f"
     assert f.__doc__ == "documented"
-    assert f.__wrapped__.__code__ is f.__code__
+    assert f.__code__.co_firstlineno == f.__wrapped__.__code__.co_firstlineno
     assert str(inspect.signature(f)) == "(a, b=1)"
     assert gen.is_coroutine_function(f)
     assert not gen.is_coroutine_function(lambda: None)
+
+
+def test_what_a_call_gives_is_a_future_and_inspect_tells_nothing_else():
+    @gen.coroutine
+    def generator(a, *, b=1):
+        yield
+
+    @gen.coroutine
+    async def native():
+        pass
+
+    assert not inspect.isgeneratorfunction(generator)
+    assert not inspect.iscoroutinefunction(native)
+    assert str(inspect.signature(generator)) == "(a, *, b=1)"
+    assert inspect.getfullargspec(generator).kwonlydefaults == {"b": 1}
 
 
 @gen.coroutine
@@ -746,7 +761,16 @@ def test_a_yield_point_of_ones_own(loop):
         named = yield gen.Multi({"x": Twice(3), "y": gen.YieldFuture(later(loop, 4))})
         return one, both, named
 
+    @gen.coroutine
+    def nested():
+        (yield gen.Callback("key"))("answer")
+        mixed = yield [Twice(1), [Twice(2), later(loop, 3)], {"k": gen.Wait("key")}]
+        lists = yield [[Twice(1)], {"k": Twice(2)}]
+        return mixed, lists
+
     assert loop.run_sync(f) == (2, [4, "future"], {"x": 6, "y": 4})
+    assert loop.run_sync(nested) == ([2, [4, 3], {"k": "answer"}], [[2], {"k": 4}])
+    assert loop.run_sync(lambda: gen.convert_yielded([Twice(1)])) == [2]
 
 
 def test_callback_keyword_of_a_coroutine(loop):
