@@ -33,7 +33,8 @@ _V2_MOST = 4096
 
 _V1 = re.compile(
     rb"PROXY (?:TCP(?P<kind>[46]) (?P<source>[0-9a-fA-F.:]+) "
-    rb"(?P<target>[0-9a-fA-F.:]+) (?P<port>0|[1-9][0-9]{0,4}) (?:0|[1-9][0-9]{0,4})"
+    rb"(?P<target>[0-9a-fA-F.:]+) (?P<port>0|[1-9][0-9]{0,4}) "
+    rb"(?P<target_port>0|[1-9][0-9]{0,4})"
     rb"|UNKNOWN(?: [^\r\n]*)?)\r\n"
 )
 _TCP4, _TCP6, _UNIX, _UNSPECIFIED = 0x11, 0x21, 0x31, 0x00
@@ -111,9 +112,9 @@ class ProxyHeader:
             kind(match["target"].decode())
         except ValueError as error:
             raise ProxyHeaderError(f"malformed: {error}") from error
-        port = int(match["port"])
-        if port > 65535:
-            raise ProxyHeaderError(f"malformed: port {port}")
+        port, target_port = int(match["port"]), int(match["target_port"])
+        if max(port, target_port) > 65535:
+            raise ProxyHeaderError(f"malformed: ports {port} and {target_port}")
         self.address = _address(source, port)
         self.done = True
 

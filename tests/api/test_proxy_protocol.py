@@ -51,6 +51,7 @@ BAD = {
     "a bare LF": b"PROXY TCP4 192.0.2.1 192.0.2.2 5000 443\n",
     "a wrong family": b"PROXY TCP4 2001:db8::1 ::1 5000 443\r\n",
     "a port that is too large": b"PROXY TCP4 192.0.2.1 192.0.2.2 65536 443\r\n",
+    "their port": b"PROXY TCP4 192.0.2.1 192.0.2.2 5000 65536\r\n",
     "a port with a zero": b"PROXY TCP4 192.0.2.1 192.0.2.2 05000 443\r\n",
     "no address": b"PROXY TCP4 192.0.2 192.0.2.2 5000 443\r\n",
     "two spaces": b"PROXY  TCP4 192.0.2.1 192.0.2.2 5000 443\r\n",
