@@ -31,7 +31,7 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from inspect import isawaitable
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from pyfastloop import _core, stack_context
 from pyfastloop.concurrent import (
@@ -82,6 +82,8 @@ __all__ = [
 #: Yielded, it lets the loop turn once; so does None.
 moment = _core.moment
 
+_T = TypeVar("_T")
+
 _Quiet = type[BaseException] | tuple[type[BaseException], ...]
 
 
@@ -112,6 +114,18 @@ class Return(Exception):
 
 
 # ---- coroutines ----
+
+
+@overload
+def coroutine(
+    func: Callable[..., Generator[Any, Any, _T]], replace_callback: bool = True
+) -> Callable[..., Future[_T]]: ...
+
+
+@overload
+def coroutine(
+    func: Callable[..., _T], replace_callback: bool = True
+) -> Callable[..., Future[_T]]: ...
 
 
 def coroutine(func: Callable[..., Any], replace_callback: bool = True) -> Any:
