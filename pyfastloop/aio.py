@@ -429,9 +429,13 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads
             except BaseException:
                 _log.error("Exception in default exception handler", exc_info=True)
 
-    def _report_slow(self, handle: Any, seconds: float) -> None:
-        # As text now: the handle lets go of its callback when it has run.
-        _log.warning("Executing %s took %.3f seconds", repr(handle), seconds)
+    def _report_slow(self, source: Any, seconds: float) -> None:
+        # A step of an asyncio.Task is a callback whose name tells nobody anything.
+        task = getattr(getattr(source, "_callback", None), "__self__", None)
+        if isinstance(task, asyncio.Task):
+            source = task
+        # As text now: a handle lets go of its callback when it has run.
+        _log.warning("Executing %s took %.3f seconds", repr(source), seconds)
 
     def set_debug(self, enabled: bool) -> None:
         """Turn debug mode on or off: slow callbacks, calls from other threads."""

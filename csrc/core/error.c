@@ -84,3 +84,45 @@ FlLoop_CallExceptionHandler(FlLoop *loop, const char *msg, PyObject *key,
     Py_XDECREF(exc);
     return err;
 }
+
+/* ---- debug mode ---- */
+
+void
+FlLoop_ReportSlow(FlLoop *loop, PyObject *who, uint64_t started)
+{
+    double took = (double)(fl_clock_monotonic() - started) / 1e9;
+    PyObject *pending, *seconds, *done = NULL;
+
+    if (took < loop->slow_callback_duration)
+        return;
+    pending = PyErr_GetRaisedException();
+    seconds = PyFloat_FromDouble(took);
+    if (seconds != NULL)
+        done = PyObject_CallMethodObjArgs((PyObject *)loop, loop->st->str__report_slow,
+                                          who, seconds, NULL);
+    if (done == NULL)
+        PyErr_WriteUnraisable(who);
+    Py_XDECREF(seconds);
+    Py_XDECREF(done);
+    if (pending != NULL)
+        PyErr_SetRaisedException(pending);
+}
+
+PyObject *
+FlLoop_OriginText(PyObject *source_traceback)
+{
+    Py_ssize_t n = source_traceback == NULL ? 0 : PySequence_Size(source_traceback);
+    PyObject *frame, *file, *line, *text = NULL;
+
+    if (n <= 0)
+        return n < 0 ? NULL : PyUnicode_FromString("");
+    frame = PySequence_GetItem(source_traceback, n - 1);
+    file = frame == NULL ? NULL : PyObject_GetAttrString(frame, "filename");
+    line = file == NULL ? NULL : PyObject_GetAttrString(frame, "lineno");
+    if (line != NULL)
+        text = PyUnicode_FromFormat(" created at %S:%S", file, line);
+    Py_XDECREF(frame);
+    Py_XDECREF(file);
+    Py_XDECREF(line);
+    return text;
+}

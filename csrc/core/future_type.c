@@ -305,15 +305,17 @@ static PyObject *
 future_repr(PyObject *obj)
 {
     FlFuture *self = (FlFuture *)obj;
-    PyObject *text = NULL, *name, *state;
+    PyObject *text = NULL, *name, *state, *origin;
     int nested = Py_ReprEnter(obj);
 
     if (nested != 0)
         return nested < 0 ? NULL : PyUnicode_FromString("<Future ...>");
     name = PyType_GetName(Py_TYPE(obj));
     state = name == NULL ? NULL : FlFuture_StateText(self);
-    if (state != NULL)
-        text = PyUnicode_FromFormat("<%U %U>", name, state);
+    origin = state == NULL ? NULL : FlLoop_OriginText(self->source_traceback);
+    if (origin != NULL)
+        text = PyUnicode_FromFormat("<%U %U%U>", name, state, origin);
+    Py_XDECREF(origin);
     Py_XDECREF(state);
     Py_XDECREF(name);
     Py_ReprLeave(obj);

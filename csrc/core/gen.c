@@ -275,10 +275,11 @@ gen_step(FlTask *self, PyObject *value)
 }
 
 int
-FlGen_RingStep(FlLoop *Py_UNUSED(loop), PyObject *obj)
+FlGen_RingStep(FlLoop *loop, PyObject *obj)
 {
     FlTask *self = (FlTask *)obj;
-    PyObject *waiting = self->waiting, *value;
+    PyObject *waiting = self->waiting, *timed = NULL, *value;
+    uint64_t started = 0;
     int err;
 
     if (self->coro == NULL)
@@ -287,11 +288,18 @@ FlGen_RingStep(FlLoop *Py_UNUSED(loop), PyObject *obj)
     if (self->stepping)
         return FlLoop_Defer(self->future.loop, FlGen_RingStep, obj);
     Py_INCREF(self);
+    if (loop->debug) {
+        timed = Py_NewRef(self->coro);
+        started = fl_clock_monotonic();
+    }
     self->waiting = NULL;
     value =
         waiting == NULL ? Py_NewRef(Py_None) : FlGen_ResultOf(self->future.st, waiting);
     Py_XDECREF(waiting);
     err = gen_step(self, value);
+    if (timed != NULL)
+        FlLoop_ReportSlow(loop, timed, started);
+    Py_XDECREF(timed);
     Py_DECREF(self);
     return err;
 }

@@ -14,27 +14,6 @@
 #include "core/stack.h"
 #include "core/task.h"
 
-/* A callback that takes longer than loop.slow_callback_duration is reported in debug
- * mode. */
-static int
-handle_report_slow(FlHandle *self, uint64_t started)
-{
-    FlLoop *loop = self->loop;
-    double took = (double)(fl_clock_monotonic() - started) / 1e9;
-    PyObject *arg, *res;
-
-    if (took < loop->slow_callback_duration)
-        return 0;
-    arg = PyFloat_FromDouble(took);
-    if (arg == NULL)
-        return -1;
-    res = PyObject_CallMethodObjArgs(FlLoop_Face(loop), loop->st->str__report_slow,
-                                     self, arg, NULL);
-    Py_DECREF(arg);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
-}
-
 static void
 handle_drop(FlHandle *self)
 {
@@ -294,8 +273,8 @@ FlHandle_Run(FlLoop *loop, PyObject *obj)
     if (res == NULL)
         err = handle_failed(self);
     Py_XDECREF(res);
-    if (started != 0 && err == 0)
-        err = handle_report_slow(self, started);
+    if (started != 0)
+        FlLoop_ReportSlow(loop, obj, started);
     self->running--;
     if (self->running == 0 && (!self->again || self->cancelled))
         handle_drop(self);
@@ -341,7 +320,7 @@ static PyObject *
 handle_repr(PyObject *obj)
 {
     FlHandle *self = (FlHandle *)obj;
-    PyObject *parts[4] = {NULL};
+    PyObject *parts[5] = {NULL};
     const char *name = self->timed ? "TimerHandle" : "Handle";
     PyObject *text = NULL;
 
@@ -356,11 +335,12 @@ handle_repr(PyObject *obj)
         parts[2] = handle_describe(self);
         parts[1] = parts[2] ? PyUnicode_FromFormat(" %U", parts[2]) : NULL;
     }
-    if (parts[0] != NULL && parts[1] != NULL)
-        text = PyUnicode_FromFormat("<%s%s%U%U>", name,
+    parts[4] = FlLoop_OriginText(self->source_traceback);
+    if (parts[0] != NULL && parts[1] != NULL && parts[4] != NULL)
+        text = PyUnicode_FromFormat("<%s%s%U%U%U>", name,
                                     self->cancelled ? " cancelled" : "", parts[0],
-                                    parts[1]);
-    for (int i = 0; i < 4; i++)
+                                    parts[1], parts[4]);
+    for (int i = 0; i < 5; i++)
         Py_XDECREF(parts[i]);
     return text;
 }

@@ -284,6 +284,15 @@ int FlLoop_CallExceptionHandler(FlLoop *loop, const char *msg, PyObject *key,
 int FlLoop_TellExceptionHandler(FlLoop *loop, const char *msg, PyObject *exc,
                                 PyObject *key, PyObject *source); /* escapes */
 
+/* Has `who` reported that has run since `started` (of fl_clock_monotonic) if that is
+ * longer than slow_callback_duration: who called it, in debug mode. The current
+ * exception stays what it is. escapes */
+void FlLoop_ReportSlow(FlLoop *loop, PyObject *who, uint64_t started);
+
+/* " created at file:line" of the innermost frame of a _source_traceback, "" of NULL. New
+ * reference or NULL. */
+PyObject *FlLoop_OriginText(PyObject *source_traceback);
+
 /* Logs as FlLoop_LogException what a future (any kind) ends with, if it fails and no
  * context of stack_context that is open now settles it; callable is named in the log.
  * Cancellation is quiet. 0 or -1. */

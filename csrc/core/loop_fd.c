@@ -42,6 +42,7 @@ watch_call_handler(FlLoop *loop, FlWatch *self, uint32_t events)
 {
     PyObject *handler = Py_NewRef(self->handler), *context = Py_NewRef(self->context);
     PyObject *args[3] = {NULL, Py_NewRef(self->file), PyLong_FromUnsignedLong(events)};
+    uint64_t started = loop->debug ? fl_clock_monotonic() : 0;
     PyObject *res = NULL;
     int err = 0;
 
@@ -53,6 +54,8 @@ watch_call_handler(FlLoop *loop, FlWatch *self, uint32_t events)
     }
     if (res == NULL)
         err = watch_failed(loop, self);
+    if (started != 0)
+        FlLoop_ReportSlow(loop, handler, started);
     Py_XDECREF(res);
     Py_DECREF(args[1]);
     Py_XDECREF(args[2]);

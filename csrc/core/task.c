@@ -230,9 +230,14 @@ task_go_on(PyObject *obj, bool from_ring)
 }
 
 int
-FlTask_RingStep(FlLoop *Py_UNUSED(loop), PyObject *task)
+FlTask_RingStep(FlLoop *loop, PyObject *task)
 {
-    return task_go_on(task, true);
+    uint64_t started = loop->debug ? fl_clock_monotonic() : 0;
+    int err = task_go_on(task, true);
+
+    if (started != 0)
+        FlLoop_ReportSlow(loop, task, started);
+    return err;
 }
 
 int

@@ -255,7 +255,7 @@ task_repr(PyObject *obj)
                         : self->future.state == FL_FUTURE_PENDING   ? "pending"
                         : self->future.state == FL_FUTURE_CANCELLED ? "cancelled"
                                                                     : "finished";
-    PyObject *name, *coro, *what = NULL, *end = NULL, *text = NULL;
+    PyObject *name, *coro, *what = NULL, *end = NULL, *origin = NULL, *text = NULL;
     int nested = Py_ReprEnter(obj);
 
     if (nested != 0)
@@ -268,11 +268,14 @@ task_repr(PyObject *obj)
     if (what != NULL)
         end = task_outcome_text(self);
     if (end != NULL)
-        text =
-            PyUnicode_FromFormat("<Task %s name=%R coro=%U%U>", state, name, what, end);
+        origin = FlLoop_OriginText(self->future.source_traceback);
+    if (origin != NULL)
+        text = PyUnicode_FromFormat("<Task %s name=%R coro=%U%U%U>", state, name, what,
+                                    end, origin);
     Py_XDECREF(name);
     Py_XDECREF(what);
     Py_XDECREF(end);
+    Py_XDECREF(origin);
     Py_ReprLeave(obj);
     return text;
 }

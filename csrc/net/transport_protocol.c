@@ -13,27 +13,6 @@
 
 /* ---- calling ---- */
 
-static void
-report_slow(FlLoop *loop, PyObject *who, uint64_t started)
-{
-    double took = (double)(fl_clock_monotonic() - started) / 1e9;
-    PyObject *pending, *seconds, *done = NULL;
-
-    if (took < loop->slow_callback_duration)
-        return;
-    pending = PyErr_GetRaisedException();
-    seconds = PyFloat_FromDouble(took);
-    if (seconds != NULL)
-        done = PyObject_CallMethodObjArgs((PyObject *)loop, loop->st->str__report_slow,
-                                          who, seconds, NULL);
-    if (done == NULL)
-        PyErr_WriteUnraisable(who);
-    Py_XDECREF(seconds);
-    Py_XDECREF(done);
-    if (pending != NULL)
-        PyErr_SetRaisedException(pending);
-}
-
 PyObject *
 FlTransport_CallIn(FlLoop *loop, PyObject *context, PyObject *who, PyObject *method,
                    PyObject **args, size_t n)
@@ -52,7 +31,7 @@ FlTransport_CallIn(FlLoop *loop, PyObject *context, PyObject *who, PyObject *met
     Py_DECREF(method);
     Py_DECREF(context);
     if (started != 0)
-        report_slow(loop, who, started);
+        FlLoop_ReportSlow(loop, who, started);
     return res;
 }
 

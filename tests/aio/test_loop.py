@@ -316,6 +316,33 @@ def test_debug_mode_reports_slow_callbacks(loop, caplog):
     )
 
 
+def test_debug_mode_names_the_task_of_a_slow_step(loop, caplog):
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0
+
+    async def slow_one():
+        waited = loop.create_future()
+        loop.call_soon(waited.set_result, None)
+        await waited
+
+    loop.run_until_complete(slow_one())
+    reports = [record.getMessage() for record in caplog.records]
+    of_task = [report for report in reports if report.startswith("Executing <Task ")]
+    assert len(of_task) == 2
+    assert all("slow_one" in report for report in of_task)
+
+
+def test_debug_mode_tells_where_something_was_made(loop):
+    for debug in (True, False):
+        loop.set_debug(debug)
+        handles = [loop.call_soon(print), loop.call_later(60, print)]
+        for handle in handles:
+            assert (f"created at {__file__}:" in repr(handle)) is debug
+            handle.cancel()
+        assert ("created at" in repr(loop.create_future())) is debug
+    turn(loop)
+
+
 # ---- timers ----
 
 

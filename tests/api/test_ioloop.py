@@ -523,6 +523,31 @@ def test_exception_in_a_handler_is_logged_and_the_loop_goes_on(loop, pair, caplo
     assert caplog.records[0].exc_info[0] is ZeroDivisionError
 
 
+def test_debug_mode_reports_what_is_slow_in_coroutines_and_handlers(loop, pair, caplog):
+    a, b = pair
+    loop.asyncio_loop.set_debug(True)
+    loop.asyncio_loop.slow_callback_duration = 0
+
+    def slow_handler(fd, events):
+        loop.remove_handler(fd)
+        loop.stop()
+
+    @gen.coroutine
+    def slow_generator():
+        yield gen.moment
+
+    async def slow_coroutine():
+        await slow_generator()
+        loop.add_handler(a, slow_handler, IOLoop.READ)
+        b.send(b"x")
+
+    loop.add_callback(slow_coroutine)
+    run(loop)
+    reports = [record.getMessage() for record in caplog.records]
+    for name in ("slow_handler", "slow_generator", "slow_coroutine"):
+        assert any(r.startswith("Executing ") and name in r for r in reports), name
+
+
 def test_epipe_in_a_handler_is_quiet(loop, pair, caplog):
     def handler(fd, events):
         loop.stop()
