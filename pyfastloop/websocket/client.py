@@ -127,6 +127,13 @@ class WebSocketClientConnection(simple_httpclient._HTTPConnection):
             self.abort()
             self.close()
 
+    def _redirect(self) -> None:
+        assert self.headers is not None
+        location = self.headers["Location"]
+        if location.lower().startswith(("ws:", "wss:")):
+            self.headers["Location"] = _http_url(location)
+        super()._redirect()
+
     def _on_http_response(self, response: httpclient.HTTPResponse) -> None:
         """The handshake ended without a WebSocket."""
         self._let_go()

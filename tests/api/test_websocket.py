@@ -1337,9 +1337,10 @@ class TestConnect:
             error = self.connect_error(f"wss://localhost:{server.port}/")
         assert isinstance(error, ssl.SSLError)
 
-    def test_redirects(self):
+    @pytest.mark.parametrize("scheme", ["http:", "ws:"])
+    def test_redirects(self, scheme):
         async def main(url, application):
-            location = url.replace("ws:", "http:") + "/"
+            location = url.replace("ws:", scheme) + "/"
             answer = ok(b"", f"Location: {location}", status="302 Found")
             with RawServer(serve_answers(answer)) as server:
                 connection = await websocket_connect(f"ws://127.0.0.1:{server.port}/")
