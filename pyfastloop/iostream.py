@@ -162,6 +162,7 @@ _core.set_hooks(
     SSLWantReadError=ssl.SSLWantReadError,
     SSLWantWriteError=ssl.SSLWantWriteError,
     SSLZeroReturnError=ssl.SSLZeroReturnError,
+    SSLEOFError=ssl.SSLEOFError,
     tls_wrap=_tls_wrap,
     start_tls=_start_tls,
     io_loop_of=_io_loop_of,

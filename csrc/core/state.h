@@ -360,6 +360,7 @@
     X(SSLWantReadError)                                                                \
     X(SSLWantWriteError)                                                               \
     X(SSLZeroReturnError)                                                              \
+    X(SSLEOFError)                                                                     \
     X(tls_wrap)   /* iostream: an SSLSocket over a socket that connect() made */       \
     X(start_tls)  /* iostream: what IOStream.start_tls does */                         \
     X(io_loop_of) /* iostream: the IOLoop of an asyncio loop */

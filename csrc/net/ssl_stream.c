@@ -28,6 +28,7 @@
 
 #include "core/args.h"
 #include "net/channel_internal.h"
+#include "net/listener.h"
 #include "net/tls.h"
 #include "sys/sockets.h"
 
@@ -83,21 +84,38 @@ tell_handshake(FlSSLIOStream *tls, PyObject *error)
     }
 }
 
+/* The peer's address, or None. New reference; NULL with an exception. */
+static PyObject *
+peer_of(FlSSLIOStream *tls)
+{
+    fl_address peer;
+
+    return fl_socket_peer(tls->base.channel.watch.fd, &peer) < 0
+               ? Py_NewRef(Py_None)
+               : FlAddress_ToPython(&peer);
+}
+
 /* The handshake failed by more than a lost connection: one line; the exception stays. */
 static void
 log_handshake_error(FlSSLIOStream *tls)
 {
     FlState *st = tls->base.st;
     PyObject *exc = PyErr_GetRaisedException();
-    PyObject *done;
+    PyObject *peer, *done;
 
-    if (PyErr_GivenExceptionMatches(exc, st->hook_SSLError)) {
-        done =
-            PyObject_CallMethod(st->gen_log, "warning", "siO", "SSL Error on fd %d: %s",
-                                tls->base.channel.watch.fd, exc);
+    if (PyErr_GivenExceptionMatches(exc, st->hook_SSLError) &&
+        !PyErr_GivenExceptionMatches(exc, st->hook_SSLEOFError) &&
+        !PyErr_GivenExceptionMatches(exc, st->hook_SSLZeroReturnError)) {
+        peer = peer_of(tls);
+        done = peer == NULL
+                   ? NULL
+                   : PyObject_CallMethod(st->gen_log, "warning", "siOO",
+                                         "SSL Error on %d %s: %s",
+                                         tls->base.channel.watch.fd, peer, exc);
         if (done == NULL)
             PyErr_WriteUnraisable(exc);
         Py_XDECREF(done);
+        Py_XDECREF(peer);
     }
     PyErr_SetRaisedException(exc);
 }
@@ -493,6 +511,8 @@ ssl_wait_for_handshake(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     if (fl_stream_parse(&call, "wait_for_handshake", names, args, nargs, kwnames) < 0 ||
         fl_stream_check(s) < 0)
         return NULL;
+    if (tls->handshake_future != NULL && FlFuture_Done(tls->handshake_future))
+        Py_CLEAR(tls->handshake_future); /* it was cancelled */
     if (tls->handshake_future != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Already waiting");
         return NULL;

@@ -245,6 +245,55 @@ def test_bad_certificate_is_told_and_logged_once(
     assert not [r for r in caplog.records if r.name == "asyncio"]
 
 
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET / HTTP/1.0\r\n\r\n"])
+def test_peer_that_leaves_a_handshake_is_no_news_and_one_without_tls_is(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    where = []
+
+    @on_loop
+    async def main() -> None:
+        peer, accepted = tcp_sockets()
+        where.append(peer.getsockname())
+        peer.send(sent)
+        peer.shutdown(socket.SHUT_WR)
+        with pytest.raises(ssl.SSLError):
+            await IOStream(accepted).start_tls(True, server_context())
+        peer.close()
+
+    main()
+    lines = [r.getMessage() for r in caplog.records if r.name == "tornado.general"]
+    if not sent.startswith(b"GET"):
+        assert lines == []
+    else:
+        (line,) = lines
+        assert line.startswith("SSL Error on ")
+        assert f" {where[0]}: " in line and "http request" in line.lower()
+
+
+@on_loop
+async def test_wait_for_a_handshake_that_was_cancelled_may_be_repeated() -> None:
+    here, there = tcp_sockets()
+    there.setblocking(False)
+    stream = SSLIOStream(
+        server_context().wrap_socket(
+            there, server_side=True, do_handshake_on_connect=False
+        )
+    )
+    waiting = stream.wait_for_handshake()
+    with pytest.raises(RuntimeError, match="Already waiting"):
+        stream.wait_for_handshake()
+    waiting.cancel()
+    again = stream.wait_for_handshake()
+    client = await IOStream(here).start_tls(
+        False, client_context(), server_hostname="localhost"
+    )
+    assert await again is stream
+    client.close()
+    stream.close()
+
+
 @on_loop
 async def test_client_certificate_is_asked_for_and_seen() -> None:
     strict = server_context()
