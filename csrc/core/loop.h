@@ -66,8 +66,9 @@ enum { FL_EVENTS = 256 }; /* taken from epoll at once; the rest comes next */
 
 struct FlLoop {
     PyObject_HEAD
-    FlState *st;   /* borrowed */
-    FlReady *ring; /* owned; ring_mask + 1 slots */
+    FlState *st;       /* borrowed */
+    fl_run_fn lets_go; /* such entries of the ring send what a tick held back */
+    FlReady *ring;     /* owned; ring_mask + 1 slots */
     size_t ring_mask;
     size_t ring_head;        /* next to run; both count up for ever */
     size_t ring_tail;        /* next free */

@@ -325,6 +325,29 @@ run_check(FlLoop *loop)
     return 0;
 }
 
+/* Who answers and stops the loop has answered: what is held back for the next tick leaves
+ * before there is none. The entries stay, and find nothing to do. */
+static int
+run_lets_go(FlLoop *loop)
+{
+    size_t end = loop->ring_tail;
+    int err = 0;
+
+    for (size_t at = loop->ring_head; at < end && err == 0; at++) {
+        FlReady entry;
+
+        if (at < loop->ring_head || at >= loop->ring_tail)
+            break; /* somebody has run or dropped it meanwhile */
+        entry = loop->ring[at & loop->ring_mask];
+        if (entry.run != loop->lets_go)
+            continue;
+        Py_XINCREF(entry.obj);
+        err = entry.run(loop, entry.obj);
+        Py_XDECREF(entry.obj);
+    }
+    return err;
+}
+
 /* asyncio is told which loop runs; what ran around us (a private loop inside a handler)
  * comes back afterwards. */
 PyObject *
@@ -353,6 +376,8 @@ FlLoop_run(PyObject *obj, PyObject *Py_UNUSED(ignored))
     do
         err = FlLoop_RunOnce(self, true);
     while (err == 0 && !self->stopping);
+    if (err == 0 && self->lets_go != NULL)
+        err = run_lets_go(self);
     self->running = self->stopping = false;
     self->events_n = 0; /* epoll tells of them again, if they still hold */
     self->thread_id = 0;

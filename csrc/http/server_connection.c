@@ -152,6 +152,7 @@ FlHTTP1Server_Hold(FlHTTP1ServerConnection *server)
         PyErr_Clear(); /* no memory for it: each piece leaves by itself */
         return;
     }
+    server->loop->lets_go = release;
     FlHTTP1Server_Cork(server);
 }
 

@@ -19,6 +19,9 @@ import pytest
 
 from pyfastloop import httputil, routing, web
 from pyfastloop.http1connection import HTTP1Connection
+from pyfastloop.httpserver import HTTPServer
+from pyfastloop.ioloop import IOLoop
+from pyfastloop.netutil import bind_sockets
 
 
 class Hello(web.RequestHandler):
@@ -679,3 +682,55 @@ def test_an_answer_out_of_set_default_headers_leaves_nothing_behind(site):
     answer = site([("/", Swallows)]).ask("/")
     assert (answer.code, answer.body) == (200, b"a longer answer")
     assert answer.headers["Content-Length"] == "15"
+
+
+class Routed(web.Application):
+    """With a hook of its own: Python routes its requests."""
+
+    def find_handler(self, request, **kwargs):
+        return super().find_handler(request, **kwargs)
+
+
+async def woken():
+    future = asyncio.get_running_loop().create_future()
+    IOLoop.current().add_callback(future.set_result, None)
+    await future
+
+
+class StopsFirst(web.RequestHandler):
+    async def get(self):
+        await woken()
+        IOLoop.current().stop()
+        self.write("bye")
+
+
+class StopsLast(web.RequestHandler):
+    async def get(self):
+        await woken()
+        self.write("bye")
+        self.flush()
+        IOLoop.current().stop()
+
+
+class StopsFinished(web.RequestHandler):
+    async def get(self):
+        await woken()
+        self.finish("bye")
+        IOLoop.current().stop()
+
+
+@pytest.mark.parametrize("application", [web.Application, Routed])
+@pytest.mark.parametrize("handler", [StopsFirst, StopsLast, StopsFinished])
+def test_what_was_answered_when_the_loop_is_stopped_has_left(application, handler):
+    loop = IOLoop()
+    (listener,) = bind_sockets(0, "127.0.0.1")
+    server = HTTPServer(application([("/", handler)]))
+    server.add_sockets([listener])
+    with socket.create_connection(listener.getsockname(), 30) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        loop.start()
+        answer = client.recv(4096)
+    server.stop()
+    loop.close(all_fds=True)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"bye" in answer
