@@ -370,20 +370,51 @@ FlTask_Finish(PyObject *obj, PyObject *value)
 
 /* ---- cancelling ---- */
 
+/* Tasks that wait for each other are asked from the first to the last, which alone has
+ * something to cancel; no deeper than one call, however many there are. That last one,
+ * borrowed; NULL without an exception when the first is done. */
+static FlTask *
+task_last_of_chain(FlTask *task)
+{
+    PyTypeObject *type = task->future.st->Task_type;
+    FlTask *last = NULL, *passed = NULL;
+    size_t steps = 0, until = 1;
+
+    while (!FlFuture_Done((PyObject *)task)) {
+        if (task == passed) {
+            PyErr_SetString(PyExc_RecursionError,
+                            "cannot cancel tasks that wait for each other in a circle");
+            return NULL;
+        }
+        if (++steps == until) {
+            passed = task;
+            until *= 2;
+        }
+        task->future.log_traceback = false;
+        task->future.cancels++;
+        last = task;
+        if (task->waiting == NULL || !Py_IS_TYPE(task->waiting, type))
+            break;
+        task = (FlTask *)task->waiting;
+    }
+    return last;
+}
+
 int
 FlTask_Cancel(PyObject *obj, PyObject *msg)
 {
-    FlTask *self = (FlTask *)obj;
+    FlTask *self = task_last_of_chain((FlTask *)obj);
     int yes;
 
-    if (FlFuture_Done(obj))
-        return 0;
-    self->future.log_traceback = false;
-    self->future.cancels++;
+    if (self == NULL)
+        return PyErr_Occurred() ? -1 : 0;
+    Py_INCREF(self);
     yes = FlTask_CancelWaiting(self, msg);
-    if (yes != 0)
-        return yes;
-    self->must_cancel = true;
-    Py_XSETREF(self->future.note, Py_XNewRef(msg));
-    return 1;
+    if (yes == 0) {
+        self->must_cancel = true;
+        Py_XSETREF(self->future.note, Py_XNewRef(msg));
+        yes = 1;
+    }
+    Py_DECREF(self);
+    return yes;
 }

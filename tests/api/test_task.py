@@ -451,6 +451,42 @@ def test_a_finished_task_holds_nothing(loop):
     run(loop, main())
 
 
+def test_a_chain_of_any_length_is_cancelled(loop):
+    """The C stack must not grow with it."""
+
+    async def awaits(future):
+        return await future
+
+    async def main():
+        tasks = [asyncio.create_task(awaits(loop.create_future()))]
+        for _ in range(100_000):
+            tasks.append(asyncio.create_task(awaits(tasks[-1])))
+        await asyncio.sleep(0)
+        assert tasks[-1].cancel("all") is True
+        assert {task.cancelling() for task in tasks} == {1}
+        with pytest.raises(asyncio.CancelledError, match="all"):
+            await tasks[-1]
+        assert all(task.cancelled() for task in tasks)
+
+    run(loop, main())
+
+
+def test_tasks_that_wait_for_each_other_cannot_be_cancelled(loop):
+    async def awaits(number):
+        await tasks[number]
+
+    async def main():
+        tasks.extend(asyncio.create_task(awaits(n)) for n in (1, 2, 1))
+        await asyncio.sleep(0)
+        for task in tasks:
+            with pytest.raises(RecursionError, match="circle"):
+                task.cancel()
+            task._log_destroy_pending = False
+
+    tasks = []
+    run(loop, main())
+
+
 def test_needs_a_coroutine(loop):
     with pytest.raises(TypeError, match="coroutine was expected"):
         _core.Task(5, loop=loop)
