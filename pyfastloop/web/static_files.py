@@ -481,6 +481,12 @@ class StaticFileHandler(RequestHandler):
                     remaining -= len(piece)
                 yield piece
 
+    def _stat(self) -> os.stat_result:
+        """The file's stat, asked for once; Bokeh's handler of static files uses it."""
+        if not hasattr(self, "_stat_result"):
+            self._stat_result = os.stat(self.absolute_path or "")
+        return self._stat_result
+
     def get_content_size(self) -> int:
         """The length of the file in bytes."""
         if self._served is not None:

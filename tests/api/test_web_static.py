@@ -297,3 +297,14 @@ def test_extra_headers_and_cache_time(site, root):
     answer = s.ask("/static/a.txt")
     assert answer.headers["X-Path"] == "a.txt"
     assert answer.headers["Cache-Control"] == "max-age=60"
+
+
+def test_a_subclass_may_ask_for_the_stat_of_its_file(site, tmp_path):
+    class Handler(web.StaticFileHandler):
+        def get_content_size(self):
+            assert self._stat() is self._stat_result
+            return self._stat().st_size
+
+    (tmp_path / "a.txt").write_text("abc")
+    answer = site([("/(.*)", Handler, {"path": str(tmp_path)})]).ask("/a.txt")
+    assert (answer.code, answer.body) == (200, b"abc")
