@@ -71,7 +71,9 @@ class WebSocketHandler(web.RequestHandler, _core.WebSocketHandlerBase):
         origin = field("Origin")
         if origin is None:
             origin = field("Sec-Websocket-Origin")
-        if origin is not None and not self.check_origin(origin):
+        if not (
+            origin is None or self._is_own_origin(origin) or self.check_origin(origin)
+        ):
             self.set_status(403)
             self.finish("Cross origin websockets not allowed")
             return
@@ -127,9 +129,18 @@ class WebSocketHandler(web.RequestHandler, _core.WebSocketHandlerBase):
     def check_origin(self, origin: str) -> bool:
         """Whether a page of *origin* may connect: by default only of our own host.
 
-        This is what protects against other sites using a visitor's cookies.
+        This is what protects against other sites using a visitor's cookies. Asked only
+        about other hosts than the one that the request is for.
         """
-        return bool(urlparse(origin).netloc.lower() == self._field("Host"))
+        return self._is_own_origin(origin)
+
+    def _is_own_origin(self, origin: str) -> bool:
+        """Whether a page of *origin* has host and port of the request's Host."""
+        try:
+            host = urlparse(origin).netloc
+        except ValueError:  # such as "http://["
+            return False
+        return host != "" and host.lower() == (self._field("Host") or "").lower()
 
     # ---- hooks ----
 

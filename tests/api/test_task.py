@@ -8,10 +8,12 @@ import gc
 import io
 import socket
 import sys
+import threading
 import weakref
 
 import pytest
 
+import pyfastloop
 from pyfastloop import _core, aio, gen
 from pyfastloop.ioloop import IOLoop
 
@@ -451,15 +453,17 @@ def test_a_finished_task_holds_nothing(loop):
     run(loop, main())
 
 
-def test_a_chain_of_any_length_is_cancelled(loop):
+def test_a_chain_of_any_length_is_cancelled():
     """The C stack must not grow with it."""
 
     async def awaits(future):
         return await future
 
     async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_own_tasks(True)
         tasks = [asyncio.create_task(awaits(loop.create_future()))]
-        for _ in range(100_000):
+        for _ in range(20_000):
             tasks.append(asyncio.create_task(awaits(tasks[-1])))
         await asyncio.sleep(0)
         assert tasks[-1].cancel("all") is True
@@ -467,8 +471,17 @@ def test_a_chain_of_any_length_is_cancelled(loop):
         with pytest.raises(asyncio.CancelledError, match="all"):
             await tasks[-1]
         assert all(task.cancelled() for task in tasks)
+        ended.append(True)
 
-    run(loop, main())
+    ended = []
+    usual = threading.stack_size(1 << 20)
+    try:
+        thread = threading.Thread(target=pyfastloop.run, args=(main(),))
+        thread.start()
+    finally:
+        threading.stack_size(usual)
+    thread.join()
+    assert ended
 
 
 def test_tasks_that_wait_for_each_other_cannot_be_cancelled(loop):

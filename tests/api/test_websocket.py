@@ -147,6 +147,32 @@ class TestHandshake:
 
         assert b" 101 " in served(main, ("/", Noted))
 
+    @pytest.mark.parametrize(
+        ("host", "origin", "asked"),
+        [
+            ("a.test", "http://a.test", False),
+            ("a.test:81", "https://a.test:81", False),
+            ("A.test", "http://a.TEST", False),
+            ("a.test", "http://a.test:80", True),
+            ("a.test", "http://b.test", True),
+            ("a.test", "http://u@a.test", True),
+            ("a.test", "http://[", True),
+            ("a.test", "null", True),
+            ("a.test", "", True),
+        ],
+    )
+    def test_check_origin_is_asked_about_other_hosts(self, host, origin, asked):
+        questions = []
+
+        class Asked(Noted):
+            def check_origin(self, origin):
+                questions.append(origin)
+                return super().check_origin(origin)
+
+        head = self.head(handler=Asked, Host=host, Origin=origin)
+        assert questions == [origin] * asked
+        assert head.startswith(b"HTTP/1.1 403 " if asked else b"HTTP/1.1 101 ")
+
     def test_an_origin_that_check_origin_allows(self):
         class Open(Noted):
             def check_origin(self, origin):
