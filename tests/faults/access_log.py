@@ -22,7 +22,6 @@ shim.fl_fault_hits.restype = ctypes.c_long
 shim.fl_fault.argtypes = [ctypes.c_char_p, ctypes.c_long, ctypes.c_int]
 
 MOST = 50
-NOWHERE = -1  # keeps what it is given
 
 
 class Connection:
@@ -40,7 +39,8 @@ def handler(path: str) -> RequestHandler:
 def lines(n: int, format: str) -> tuple[int, list[bytes], int]:
     """What a log has of three lines, the second with the n-th realloc failing."""
     short, long = handler("/short"), handler("/" + "long" * 200)
-    log = _core.AccessLog(NOWHERE, format)
+    readable, writable = os.pipe()
+    log = _core.AccessLog(writable, format)
     log(short)
     shim.fl_fault(b"realloc", n, errno.ENOMEM)
     try:
@@ -49,8 +49,6 @@ def lines(n: int, format: str) -> tuple[int, list[bytes], int]:
         hits = shim.fl_fault_hits()
         shim.fl_fault(b"", 0, 0)
     log(short)
-    readable, writable = os.pipe()
-    log._set_fd(writable)
     log.flush()
     os.close(writable)
     with open(readable, "rb") as pipe:
