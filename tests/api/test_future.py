@@ -252,6 +252,8 @@ def test_subclasses_attributes_and_weak_references(loop):
 
 
 def test_repr_of_a_subclass_has_its_name(loop):
+    loop.set_debug(False)  # it would tell where a future was made, too
+
     class Answer(Future):
         pass
 
@@ -259,6 +261,7 @@ def test_repr_of_a_subclass_has_its_name(loop):
 
 
 def test_repr_tells_the_state(loop):
+    loop.set_debug(False)  # it would tell where a future was made, too
     future = Future(loop=loop)
     assert repr(future) == "<Future pending>"
     future.set_result([1])
@@ -276,6 +279,8 @@ def test_repr_tells_the_state(loop):
 
 
 def test_repr_names_a_subclass_and_shortens_a_long_result(loop):
+    loop.set_debug(False)  # it would tell where a future was made, too
+
     class Mine(Future):
         pass
 
@@ -538,6 +543,7 @@ def test_an_exception_class_that_finishes_the_future_itself(loop):
 
 
 def test_repr_of_a_result_that_resets_the_future(loop):
+    loop.set_debug(False)  # it would tell where a future was made, too
     future = Future(loop=loop)
 
     class Reset:

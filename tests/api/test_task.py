@@ -343,6 +343,8 @@ def test_context(loop):
 
 
 def test_stack_and_repr(loop):
+    loop.set_debug(False)  # it would tell where a task was made, too
+
     async def child():
         await asyncio.sleep(60)
 
