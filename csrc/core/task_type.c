@@ -180,7 +180,8 @@ task_print_stack(PyObject *self, PyObject *args, PyObject *kwargs)
     return task_helper(self, "_task_print_stack", limit, file);
 }
 
-/* The attribute, by the name of coroutines or by that of generators; new reference, or NULL without exception. */
+/* The attribute, by the name of coroutines or by that of generators; new reference, or
+ * NULL without exception. */
 static PyObject *
 coro_attribute(PyObject *coro, const char *first, const char *second)
 {

@@ -201,6 +201,21 @@ no_fd_error(PyObject *self, PyObject *unused)
     {#name, (PyCFunction)(void (*)(void))fl_stream_##name, \
      METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(#name "($self" args ")\n--\n\n" doc)}
 
+/* Of the methods that reach the descriptor, in each of the tables. */
+PyDoc_STRVAR(read_from_fd_doc,
+             "read_from_fd($self, buf)\n--\n\n"
+             "Receive into buf: the count, 0 at the end, None when nothing is there.");
+PyDoc_STRVAR(write_to_fd_doc,
+             "write_to_fd($self, data)\n--\n\n"
+             "Send of data and give the count; BlockingIOError when none goes.");
+PyDoc_STRVAR(close_fd_doc, "close_fd($self)\n--\n\n"
+                           "Close the descriptor under the stream.");
+PyDoc_STRVAR(fileno_doc, "fileno($self)\n--\n\n"
+                         "The descriptor under the stream.");
+PyDoc_STRVAR(get_fd_error_doc,
+             "get_fd_error($self)\n--\n\n"
+             "The error the kernel keeps for the descriptor, or None.");
+
 FL_ONE_ARGUMENT(fl_stream_read_from_fd, "read_from_fd", "buf")
 FL_ONE_ARGUMENT(fl_stream_write_to_fd, "write_to_fd", "data")
 FL_ONE_ARGUMENT(stream_set_close_callback, "set_close_callback", "callback")
@@ -243,23 +258,12 @@ static PyMethodDef base_methods[] = {
      PyDoc_STR("set_nodelay($self, value)\n--\n\n"
                "Switch the delaying of small segments off (TCP_NODELAY) or on.")},
     {"read_from_fd", (PyCFunction)(void (*)(void))not_implemented_of,
-     METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR(
-         "read_from_fd($self, buf)\n--\n\n"
-         "Receive into buf: the count, 0 at the end, None when nothing is there.")},
+     METH_VARARGS | METH_KEYWORDS, read_from_fd_doc},
     {"write_to_fd", (PyCFunction)(void (*)(void))not_implemented_of,
-     METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("write_to_fd($self, data)\n--\n\n"
-               "Send of data and give the count; BlockingIOError when none goes.")},
-    {"close_fd", not_implemented, METH_NOARGS,
-     PyDoc_STR("close_fd($self)\n--\n\n"
-               "Close the descriptor under the stream.")},
-    {"fileno", not_implemented, METH_NOARGS,
-     PyDoc_STR("fileno($self)\n--\n\n"
-               "The descriptor under the stream.")},
-    {"get_fd_error", no_fd_error, METH_NOARGS,
-     PyDoc_STR("get_fd_error($self)\n--\n\n"
-               "The error the kernel keeps for the descriptor, or None.")},
+     METH_VARARGS | METH_KEYWORDS, write_to_fd_doc},
+    {"close_fd", not_implemented, METH_NOARGS, close_fd_doc},
+    {"fileno", not_implemented, METH_NOARGS, fileno_doc},
+    {"get_fd_error", no_fd_error, METH_NOARGS, get_fd_error_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -274,39 +278,19 @@ static PyMethodDef socket_methods[] = {
                "Turn the idle stream into a TLS one. A future of the SSLIOStream; "
                "this stream is closed by it.")},
     {"_release_socket", stream_release_socket, METH_NOARGS, NULL},
-    {"read_from_fd", FL_ONE_ARGUMENT_METHOD(fl_stream_read_from_fd),
-     PyDoc_STR(
-         "read_from_fd($self, buf)\n--\n\n"
-         "Receive into buf: the count, 0 at the end, None when nothing is there.")},
-    {"write_to_fd", FL_ONE_ARGUMENT_METHOD(fl_stream_write_to_fd),
-     PyDoc_STR("write_to_fd($self, data)\n--\n\n"
-               "Send of data and give the count; BlockingIOError when none goes.")},
-    {"close_fd", fl_stream_close_fd, METH_NOARGS,
-     PyDoc_STR("close_fd($self)\n--\n\n"
-               "Close the descriptor under the stream.")},
-    {"fileno", fl_stream_fileno, METH_NOARGS,
-     PyDoc_STR("fileno($self)\n--\n\n"
-               "The descriptor under the stream.")},
-    {"get_fd_error", fl_stream_get_fd_error, METH_NOARGS,
-     PyDoc_STR("get_fd_error($self)\n--\n\n"
-               "The error the kernel keeps for the descriptor, or None.")},
+    {"read_from_fd", FL_ONE_ARGUMENT_METHOD(fl_stream_read_from_fd), read_from_fd_doc},
+    {"write_to_fd", FL_ONE_ARGUMENT_METHOD(fl_stream_write_to_fd), write_to_fd_doc},
+    {"close_fd", fl_stream_close_fd, METH_NOARGS, close_fd_doc},
+    {"fileno", fl_stream_fileno, METH_NOARGS, fileno_doc},
+    {"get_fd_error", fl_stream_get_fd_error, METH_NOARGS, get_fd_error_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMethodDef pipe_methods[] = {
-    {"read_from_fd", FL_ONE_ARGUMENT_METHOD(fl_stream_read_from_fd),
-     PyDoc_STR(
-         "read_from_fd($self, buf)\n--\n\n"
-         "Receive into buf: the count, 0 at the end, None when nothing is there.")},
-    {"write_to_fd", FL_ONE_ARGUMENT_METHOD(fl_stream_write_to_fd),
-     PyDoc_STR("write_to_fd($self, data)\n--\n\n"
-               "Send of data and give the count; BlockingIOError when none goes.")},
-    {"close_fd", fl_stream_close_fd, METH_NOARGS,
-     PyDoc_STR("close_fd($self)\n--\n\n"
-               "Close the descriptor under the stream.")},
-    {"fileno", fl_stream_fileno, METH_NOARGS,
-     PyDoc_STR("fileno($self)\n--\n\n"
-               "The descriptor under the stream.")},
+    {"read_from_fd", FL_ONE_ARGUMENT_METHOD(fl_stream_read_from_fd), read_from_fd_doc},
+    {"write_to_fd", FL_ONE_ARGUMENT_METHOD(fl_stream_write_to_fd), write_to_fd_doc},
+    {"close_fd", fl_stream_close_fd, METH_NOARGS, close_fd_doc},
+    {"fileno", fl_stream_fileno, METH_NOARGS, fileno_doc},
     {NULL, NULL, 0, NULL},
 };
 
